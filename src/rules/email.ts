@@ -1,0 +1,25 @@
+import { identityJudge } from './rule.ts';
+import type { RuleType } from './rule.ts';
+import { emailText } from '../shared/email.ts';
+import { exactObject } from '../shared/shape.ts';
+import type { ShapeOutput } from '../shared/shape.ts';
+
+const shape = exactObject({ email: emailText() });
+
+/** One e-mail address. Source: Cloudflare Access, rule type `email`. */
+export const email: RuleType<ShapeOutput<typeof shape>> = {
+  word: 'email',
+  description: 'Met when the user has exactly this e-mail address (letter case aside).',
+  reads: 'identity',
+  shape,
+  needs: () => [{ fact: 'identity' }],
+  anyOf(values) {
+    const addresses = new Set(values.map((value) => value.email));
+    return identityJudge((identity) => {
+      if (identity.email === undefined) return 'not_stated';
+      return addresses.has(identity.email) ? 'met' : 'unmet';
+    });
+  },
+  seen: ({ identity }) =>
+    identity.state === 'known' ? `e-mail ${identity.identity.email ?? 'not stated'}` : identity.state,
+};
