@@ -1,0 +1,115 @@
+/** IP addresses as text and bytes. The only place that knows ipaddr.js. */
+import { isIPv6 } from 'node:net';
+import ipaddr from 'ipaddr.js';
+import type { Address } from '../model/address.ts';
+
+/** Reads one IP address: `a.b.c.d` (decimal, no leading zeros), IPv6, and either with a port as proxies write them:
+ *  `a.b.c.d:port`, `[v6]`, `[v6]:port`. A zone (RFC 4007, `%eth0`) is dropped; an IPv4-mapped address
+ *  (`::ffff:a.b.c.d`, however it is spelled) is IPv4. Anything else, surrounding white space included, is undefined:
+ *  short and octal forms are read differently by different parsers. */
+export function parseAddress(text: string): Address | undefined {
+  if (text.length > MAX_ADDRESS_TEXT) return undefined;
+  if (text.startsWith('[')) {
+    const close = text.indexOf(']');
+    if (close < 0 || !isPortSuffix(text, close + 1)) return undefined;
+    return sixAddress(text.slice(1, close));
+  }
+  const colon = text.indexOf(':');
+  if (colon < 0) return fourAddress(text);
+  if (text.includes(':', colon + 1)) return sixAddress(text);
+  return isPortSuffix(text, colon) ? fourAddress(text.slice(0, colon)) : undefined;
+}
+
+/** The address with these 4 or 16 bytes (network order); IPv4-mapped ones become IPv4. Undefined for another length. */
+export function addressFromBytes(bytes: Uint8Array): Address | undefined {
+  if (bytes.length === 4) return { text: bytes.join('.'), family: 4, bytes };
+  if (bytes.length !== 16) return undefined;
+  if (isMapped(bytes)) return addressFromBytes(bytes.slice(12));
+  return { text: new ipaddr.IPv6([...bytes]).toRFC5952String(), family: 6, bytes };
+}
+
+/** The four bytes of a dotted IPv4 address without leading zeros; undefined: it is none. */
+export function fourBytes(text: string): Uint8Array | undefined {
+  const { length } = text;
+  if (length < 7 || length > 15) return undefined;
+  const bytes = new Uint8Array(4);
+  let index = 0;
+  let value = -1;
+  for (let at = 0; at < length; at++) {
+    const unit = text.charCodeAt(at);
+    if (unit === DOT) {
+      if (value < 0 || index === 3) return undefined;
+      bytes[index++] = value;
+      value = -1;
+      continue;
+    }
+    const digit = unit - ZERO;
+    if (digit < 0 || digit > 9 || value === 0) return undefined;
+    value = value < 0 ? digit : value * 10 + digit;
+    if (value > 255) return undefined;
+  }
+  if (value < 0 || index !== 3) return undefined;
+  bytes[3] = value;
+  return bytes;
+}
+
+/** The sixteen bytes of an IPv6 address without zone, port or brackets; a mapped one stays mapped. Undefined: none. */
+export function sixBytes(text: string): Uint8Array | undefined {
+  if (!isIPv6(text) || text.includes('%')) return undefined;
+  // ipaddr.js reads a dotted tail leniently, and takes `::1.2.3.4` for a mapped address.
+  return Uint8Array.from(ipaddr.IPv6.parse(withoutDottedTail(text)).toByteArray());
+}
+
+/** True for addresses that say nothing about where on earth the client is: private (RFC 1918), shared (RFC 6598),
+ *  loopback, link-local and unique-local (RFC 4193). */
+export function isPrivateAddress(address: Address): boolean {
+  const [first = 0, second = 0] = address.bytes;
+  if (address.family === 4) {
+    return (
+      first === 10 ||
+      first === 127 ||
+      (first === 172 && (second & 0xf0) === 16) ||
+      (first === 192 && second === 168) ||
+      (first === 169 && second === 254) ||
+      (first === 100 && (second & 0xc0) === 64)
+    );
+  }
+  return (first & 0xfe) === 0xfc || (first === 0xfe && (second & 0xc0) === 0x80) || address.text === '::1';
+}
+
+const ZERO = 48;
+const DOT = 46;
+/** `[` 45 characters of address, a zone, `]` and a port: more than that is no address. */
+const MAX_ADDRESS_TEXT = 128;
+
+function fourAddress(text: string): Address | undefined {
+  const bytes = fourBytes(text);
+  return bytes && { text, family: 4, bytes };
+}
+
+function sixAddress(text: string): Address | undefined {
+  const zone = text.indexOf('%');
+  if (zone >= 0 && !/^[\w.~%-]+$/.test(text.slice(zone + 1))) return undefined;
+  const bytes = sixBytes(zone < 0 ? text : text.slice(0, zone));
+  return bytes && addressFromBytes(bytes);
+}
+
+/** Nothing, or `:` and a port of 1 to 65535, from `start` to the end. */
+function isPortSuffix(text: string, start: number): boolean {
+  if (start === text.length) return true;
+  if (text.charCodeAt(start) !== 58) return false;
+  const port = text.slice(start + 1);
+  return /^\d{1,5}$/.test(port) && Number(port) >= 1 && Number(port) <= 65_535;
+}
+
+function isMapped(bytes: Uint8Array): boolean {
+  for (let at = 0; at < 10; at++) if (bytes[at] !== 0) return false;
+  return bytes[10] === 0xff && bytes[11] === 0xff;
+}
+
+function withoutDottedTail(text: string): string {
+  if (!text.includes('.')) return text;
+  const start = text.lastIndexOf(':') + 1;
+  const [a = 0, b = 0, c = 0, d = 0] = fourBytes(text.slice(start)) ?? [];
+  return `${text.slice(0, start)}${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`;
+}
