@@ -1,6 +1,5 @@
-/** IP addresses as text and bytes. The only place that knows ipaddr.js. */
+/** IP addresses as text and bytes. */
 import { isIPv6 } from 'node:net';
-import ipaddr from 'ipaddr.js';
 import type { Address } from '../model/address.ts';
 
 /** Reads one IP address: `a.b.c.d` (decimal, no leading zeros), IPv6, and either with a port as proxies write them:
@@ -25,7 +24,7 @@ export function addressFromBytes(bytes: Uint8Array): Address | undefined {
   if (bytes.length === 4) return { text: bytes.join('.'), family: 4, bytes };
   if (bytes.length !== 16) return undefined;
   if (isMapped(bytes)) return addressFromBytes(bytes.slice(12));
-  return { text: new ipaddr.IPv6([...bytes]).toRFC5952String(), family: 6, bytes };
+  return { text: sixText(bytes), family: 6, bytes };
 }
 
 /** The four bytes of a dotted IPv4 address without leading zeros; undefined: it is none. */
@@ -56,8 +55,18 @@ export function fourBytes(text: string): Uint8Array | undefined {
 /** The sixteen bytes of an IPv6 address without zone, port or brackets; a mapped one stays mapped. Undefined: none. */
 export function sixBytes(text: string): Uint8Array | undefined {
   if (!isIPv6(text) || text.includes('%')) return undefined;
-  // ipaddr.js reads a dotted tail leniently, and takes `::1.2.3.4` for a mapped address.
-  return Uint8Array.from(ipaddr.IPv6.parse(withoutDottedTail(text)).toByteArray());
+  const bytes = new Uint8Array(16);
+  const end = text.length;
+  const gap = text.indexOf('::');
+  if (gap < 0) {
+    writeGroups(text, 0, end, bytes);
+    return bytes;
+  }
+  writeGroups(text, 0, gap, bytes);
+  const tail = new Uint8Array(16);
+  const written = writeGroups(text, gap + 2, end, tail);
+  bytes.set(tail.subarray(0, written), 16 - written);
+  return bytes;
 }
 
 /** True for addresses that say nothing about where on earth the client is: private (RFC 1918), shared (RFC 6598),
@@ -107,9 +116,51 @@ function isMapped(bytes: Uint8Array): boolean {
   return bytes[10] === 0xff && bytes[11] === 0xff;
 }
 
-function withoutDottedTail(text: string): string {
-  if (!text.includes('.')) return text;
-  const start = text.lastIndexOf(':') + 1;
-  const [a = 0, b = 0, c = 0, d = 0] = fourBytes(text.slice(start)) ?? [];
-  return `${text.slice(0, start)}${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`;
+/** Writes the groups of text that is known to be well-formed IPv6, and gives the number of bytes written. */
+function writeGroups(text: string, start: number, end: number, bytes: Uint8Array): number {
+  let length = 0;
+  let at = start;
+  while (at < end) {
+    const colon = text.indexOf(':', at);
+    const stop = colon < 0 || colon > end ? end : colon;
+    const group = text.slice(at, stop);
+    if (group.includes('.')) {
+      bytes.set(fourBytes(group) ?? [], length);
+      length += 4;
+    } else {
+      const value = Number.parseInt(group, 16);
+      bytes[length] = value >> 8;
+      bytes[length + 1] = value & 0xff;
+      length += 2;
+    }
+    at = stop + 1;
+  }
+  return length;
+}
+
+/** RFC 5952: lower case, no leading zeros, the longest run of two or more zero groups (the first of equals) as `::`. */
+function sixText(bytes: Uint8Array): string {
+  const groups: number[] = [];
+  for (let at = 0; at < 16; at += 2) groups.push(((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0));
+  let gap = -1;
+  let gapLength = 1;
+  let run = 0;
+  for (let at = 0; at < 8; at++) {
+    run = groups[at] === 0 ? run + 1 : 0;
+    if (run > gapLength) {
+      gapLength = run;
+      gap = at - run + 1;
+    }
+  }
+  let text = '';
+  for (let at = 0; at < 8; at++) {
+    if (at === gap) {
+      text += '::';
+      at += gapLength - 1;
+      continue;
+    }
+    if (text !== '' && !text.endsWith(':')) text += ':';
+    text += (groups[at] ?? 0).toString(16);
+  }
+  return text;
 }
