@@ -1,11 +1,288 @@
+import { EvaluationContext } from '../model/context.ts';
+import type { Challenge, Decision } from '../model/decision.ts';
+import type { RequestFacts, RequestRefusal } from '../model/request.ts';
+import { gather } from '../facts/gather.ts';
+import type { FactFinished, Sources } from '../facts/gather.ts';
+import type { CompiledApplication } from '../policy/compile.ts';
+import type { DestinationIndex } from '../policy/destinations.ts';
+import { decide, lateDecision, noApplication, refused } from '../policy/engine.ts';
+import { answerFor, isBrowserNavigation } from './answer.ts';
+import type { AnswerOptions } from './answer.ts';
+import { readRequest } from './request.ts';
+import { encodeAnswer, failureAnswer } from './response.ts';
+
+/** A request's whole day: the bytes of a CheckRequest in, the bytes of a CheckResponse out. Never throws, never
+ *  rejects, never answers zero bytes; a promise only where something had to be waited for. */
+export type Check = (request: Uint8Array, call: CheckCall) => Uint8Array | Promise<Uint8Array>;
+
 /** What a transport tells of one call. */
 export interface CheckCall {
   /** When the caller gives up, milliseconds since the epoch; `Infinity`: it does not say. */
   readonly deadlineMs: number;
   /** Aborted when the caller goes away before the answer. Made only when somebody asks for it. */
   readonly signal: AbortSignal;
+  /** The caller has gone away: nothing is sent, nothing counts as a decision. */
+  readonly cancelled: boolean;
 }
 
-/** A request's whole day: the bytes of a CheckRequest in, the bytes of a CheckResponse out. Never throws, never
- *  rejects, never answers zero bytes; a promise only where something had to be waited for. */
-export type Check = (request: Uint8Array, call: CheckCall) => Uint8Array | Promise<Uint8Array>;
+/** One revision, whole: a request reads it once and sees no other. */
+export interface Snapshot {
+  /** First 12 hex digits of the SHA-256 over names and bytes of all files. */
+  readonly revision: string;
+  readonly destinations: DestinationIndex<CompiledApplication>;
+  readonly sources: Sources;
+  readonly answers: AnswerOptions;
+  /** The signed assertion for the upstream; undefined: none is sent. */
+  readonly assertion: ((subject: AssertionSubject) => string | Promise<string>) | undefined;
+  /** Where a browser is sent for a step-up; undefined: no portal. */
+  readonly portal: ((challenge: Challenge, request: RequestFacts, attempt: number) => Promise<string>) | undefined;
+}
+
+export interface AssertionSubject {
+  readonly decision: Decision;
+  readonly decisionId: string;
+}
+
+/** A decision after what only state can tell: the attempts so far. */
+export interface Settled {
+  readonly decision: Decision;
+  /** From 1; of a step-up that sends a browser to the portal. */
+  readonly attempt: number;
+}
+
+/** A check that is over, for metrics and log. */
+export interface CheckFinished {
+  readonly decision: Decision;
+  readonly decisionId: string;
+  readonly revision: string;
+  readonly request: RequestFacts | undefined;
+  readonly context: EvaluationContext | undefined;
+  readonly application: CompiledApplication | undefined;
+  readonly seconds: number;
+}
+
+export type Stage = 'map' | 'gather' | 'decide' | 'respond';
+
+export interface CheckParts {
+  /** The running revision; undefined: none is loaded yet. */
+  snapshot(): Snapshot | undefined;
+  /** Milliseconds since the epoch. */
+  nowMs(): number;
+  /** Milliseconds that only go up. */
+  monotonicMs(): number;
+  newDecisionId(): string;
+  /** After the decision: counts step-ups, remembers what was allowed. */
+  settle(decision: Decision, context: EvaluationContext, application: CompiledApplication, byRedirect: boolean): Settled | Promise<Settled>;
+  readonly watch: {
+    stage(stage: Stage, seconds: number): void;
+    readonly fact: FactFinished;
+    finished(check: CheckFinished): void;
+    /** We failed: the answer is an explicit 503. */
+    failed(error: unknown, decisionId: string): void;
+  };
+}
+
+/** Makes the one function that everything else exists for. */
+export function createCheck(parts: CheckParts): Check {
+  return (bytes, call) => {
+    const decisionId = parts.newDecisionId();
+    let revision = '';
+    try {
+      const snapshot = parts.snapshot();
+      revision = snapshot?.revision ?? '';
+      if (!snapshot) throw new Error('no revision is loaded');
+      const day = new Day(parts, snapshot, call, decisionId);
+      const answer = day.run(bytes);
+      return answer instanceof Promise ? answer.catch((error: unknown) => failure(parts, error, decisionId, revision)) : answer;
+    } catch (error) {
+      return failure(parts, error, decisionId, revision);
+    }
+  };
+}
+
+function failure(parts: CheckParts, error: unknown, decisionId: string, revision: string): Uint8Array {
+  try {
+    parts.watch.failed(error, decisionId);
+  } finally {
+    // oxlint-disable-next-line no-unsafe-finally -- whatever fails, the answer is an explicit refusal
+    return failureAnswer(decisionId, revision);
+  }
+}
+
+/** One request from bytes to bytes. */
+class Day {
+  readonly #parts: CheckParts;
+  readonly #snapshot: Snapshot;
+  readonly #call: CheckCall;
+  readonly #decisionId: string;
+  readonly #beganMs: number;
+  #stageBeganMs: number;
+  #late: Late | undefined;
+  /** The answer, once there is one: whoever comes later gets the same. */
+  #answer: Uint8Array | undefined;
+
+  constructor(parts: CheckParts, snapshot: Snapshot, call: CheckCall, decisionId: string) {
+    this.#parts = parts;
+    this.#snapshot = snapshot;
+    this.#call = call;
+    this.#decisionId = decisionId;
+    this.#beganMs = parts.monotonicMs();
+    this.#stageBeganMs = this.#beganMs;
+  }
+
+  run(bytes: Uint8Array): Uint8Array | Promise<Uint8Array> {
+    const request = readRequest(bytes);
+    if (isRefusal(request)) {
+      this.#finish('map');
+      return this.#respond({ decision: refused(request), attempt: 0 }, undefined, undefined, undefined);
+    }
+    const application = this.#snapshot.destinations.find(request.host, request.path)?.target;
+    this.#finish('map');
+    if (!application) return this.#respond({ decision: noApplication(), attempt: 0 }, request, undefined, undefined);
+    const context = new EvaluationContext(request, this.#parts.nowMs());
+    const { watch } = this.#parts;
+    const gathering = gather(application, context, this.#snapshot.sources, { finished: watch.fact, monotonicMs: this.#parts.monotonicMs }, () => this.#deadline().reached);
+    if (!gathering) return this.#decide(application, context);
+    return this.#inTime(
+      gathering.then(() => this.#decide(application, context)),
+      request,
+      application,
+      context,
+    );
+  }
+
+  #decide(application: CompiledApplication, context: EvaluationContext): Uint8Array | Promise<Uint8Array> {
+    this.#finish('gather');
+    const decision = decide(application, context);
+    this.#finish('decide');
+    const byRedirect = decision.outcome === 'step_up' && this.#snapshot.portal !== undefined && isRedirectable(context.request);
+    const settled = this.#parts.settle(decision, context, application, byRedirect);
+    if (!(settled instanceof Promise)) return this.#respond(settled, context.request, application, context);
+    return this.#inTime(
+      settled.then((value) => this.#respond(value, context.request, application, context)),
+      context.request,
+      application,
+      context,
+    );
+  }
+
+  #respond(
+    settled: Settled,
+    request: RequestFacts | undefined,
+    application: CompiledApplication | undefined,
+    context: EvaluationContext | undefined,
+  ): Uint8Array | Promise<Uint8Array> {
+    const { decision } = settled;
+    const { assertion, portal } = this.#snapshot;
+    if (decision.outcome === 'allow' && assertion) {
+      const signed = assertion({ decision, decisionId: this.#decisionId });
+      if (signed instanceof Promise) {
+        const answer = signed.then((token) => this.#encode(decision, request, application, context, token, undefined));
+        return this.#inTime(answer, request, application, context);
+      }
+      return this.#encode(decision, request, application, context, signed, undefined);
+    }
+    if (decision.outcome === 'step_up' && portal && decision.challenge && request && isRedirectable(request)) {
+      const location = portal(decision.challenge, request, settled.attempt);
+      const answer = location.then((url) => this.#encode(decision, request, application, context, undefined, url));
+      return this.#inTime(answer, request, application, context);
+    }
+    return this.#encode(decision, request, application, context, undefined, undefined);
+  }
+
+  #encode(
+    decision: Decision,
+    request: RequestFacts | undefined,
+    application: CompiledApplication | undefined,
+    context: EvaluationContext | undefined,
+    assertion: string | undefined,
+    portalLocation: string | undefined,
+  ): Uint8Array {
+    if (this.#answer) return this.#answer;
+    const { revision, answers } = this.#snapshot;
+    const bytes = encodeAnswer(answerFor(decision, request, answers, { decisionId: this.#decisionId, revision, assertion, portalLocation }));
+    this.#answer = bytes;
+    this.#late?.cancel();
+    this.#finish('respond');
+    if (!this.#call.cancelled) {
+      this.#parts.watch.finished({
+        decision,
+        decisionId: this.#decisionId,
+        revision,
+        request,
+        context,
+        application,
+        seconds: (this.#stageBeganMs - this.#beganMs) / 1000,
+      });
+    }
+    return bytes;
+  }
+
+  /** A check that is late all the same is answered 503 before the caller gives up. */
+  #inTime(
+    answer: Promise<Uint8Array>,
+    request: RequestFacts | undefined,
+    application: CompiledApplication | undefined,
+    context: EvaluationContext | undefined,
+  ): Promise<Uint8Array> {
+    const deadline = this.#deadline();
+    if (deadline.guarded) return answer;
+    deadline.guarded = true;
+    const late = deadline.passed.then(() => this.#encode(lateDecision(application), request, application, context, undefined, undefined));
+    return Promise.race([answer, late]);
+  }
+
+  #deadline(): Late {
+    this.#late ??= new Late(this.#parts.nowMs(), this.#call.deadlineMs);
+    return this.#late;
+  }
+
+  #finish(stage: Stage): void {
+    const now = this.#parts.monotonicMs();
+    this.#parts.watch.stage(stage, (now - this.#stageBeganMs) / 1000);
+    this.#stageBeganMs = now;
+  }
+}
+
+/** The check's own deadline: the earlier of the caller's less a tenth (5 to 50 ms, for deciding and the way back) and
+ *  5 s. Envoy's default is 200 ms, Istio's is ten minutes. */
+class Late {
+  /** Somebody already answers when it has passed. */
+  guarded = false;
+  /** Facts still missing stay unknown from here on. */
+  readonly reached: Promise<void>;
+  /** Whatever is still being waited for now is given up. */
+  readonly passed: Promise<void>;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(nowMs: number, callerMs: number) {
+    const allowedMs = callerMs - nowMs;
+    const marginMs = Math.min(50, Math.max(5, allowedMs / 10));
+    const waitMs = Math.max(0, Math.min(allowedMs - marginMs, 5000));
+    let reach = (): void => undefined;
+    let pass = (): void => undefined;
+    this.reached = new Promise((resolve) => {
+      reach = resolve;
+    });
+    this.passed = new Promise((resolve) => {
+      pass = resolve;
+    });
+    this.#timer = setTimeout(() => {
+      reach();
+      this.#timer = setTimeout(pass, marginMs / 2);
+    }, waitMs);
+  }
+
+  cancel(): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+function isRefusal(reading: RequestFacts | RequestRefusal): reading is RequestRefusal {
+  return 'reason' in reading;
+}
+
+/** A redirect would lose the body of any other method. */
+function isRedirectable(request: RequestFacts): boolean {
+  return (request.method === 'GET' || request.method === 'HEAD') && isBrowserNavigation(request);
+}

@@ -56,8 +56,8 @@ export class EvaluationContext {
   transaction: ReadonlyMap<string, TransactionDetail> = NOTHING;
   /** Engine id → its answer. */
   engines: ReadonlyMap<string, EngineAnswer> = NOTHING;
-  /** Group index → verdict, so that each group is judged at most once per request. */
-  readonly groupVerdicts: (Verdict | undefined)[] = [];
+  /** Group number → verdict, so that each group is judged at most once per request; made by the first group. */
+  groupVerdicts: Map<number, Verdict> | undefined = undefined;
 
   constructor(request: RequestFacts, processNowMs: number) {
     this.request = request;

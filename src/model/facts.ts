@@ -26,6 +26,9 @@ export interface Location {
   /** ISO 3166-1 alpha-2, upper case; `XX`: no data for this address; `T1`: a Tor exit;
    *  undefined: could not be had (no address and no header, no source configured, unreadable header). */
   readonly country: string | undefined;
+  /** Where `country` is `T1`: the country that the city database names all the same, which is where the exit is;
+   *  undefined otherwise. Rules compare `country`; risk factors, which judge anonymity by itself, compare the place. */
+  readonly exitCountry?: string | undefined;
   readonly city: string | undefined;
   readonly isp: string | undefined;
   readonly latitude: number | undefined;

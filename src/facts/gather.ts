@@ -1,0 +1,140 @@
+import type { Address } from '../model/address.ts';
+import type { EvaluationContext, LinkedTokenFact } from '../model/context.ts';
+import type { CertificateFact, Location, PostureFact, RiskScoreFact, ServiceCredentialsFact } from '../model/facts.ts';
+import type { Identity } from '../model/identity.ts';
+import type { RequestFacts } from '../model/request.ts';
+import type { Verdict } from '../model/verdict.ts';
+import type { CompiledApplication } from '../policy/compile.ts';
+import { forApplication } from './identity.ts';
+import type { IdentityReading } from './identity.ts';
+
+/** Where the facts of one revision come from. What may have to be waited for returns a promise only when it has to. */
+export interface Sources {
+  clientAddress(request: RequestFacts): Address | undefined;
+  location(request: RequestFacts, address: Address | undefined): Location;
+  certificate(request: RequestFacts, processNowMs: number): CertificateFact;
+  identity(request: RequestFacts, processNowMs: number): IdentityReading | Promise<IdentityReading>;
+  serviceCredentials(
+    request: RequestFacts,
+    header: string | undefined,
+    reading: IdentityReading,
+    processNowMs: number,
+  ): ServiceCredentialsFact;
+  posture(request: RequestFacts): PostureFact;
+  riskScore(identity: Identity | undefined): RiskScoreFact | Promise<RiskScoreFact>;
+  linkedToken(
+    application: string,
+    request: RequestFacts,
+    processNowMs: number,
+  ): LinkedTokenFact | Promise<LinkedTokenFact>;
+}
+
+/** What gathering tells of the awaited facts: for metrics, one call per fact. */
+export type FactFinished = (fact: string, seconds: number, succeeded: boolean) => void;
+
+/** Fills a context with what the application needs, and nothing else. Returns undefined when everything is there
+ *  already; otherwise a promise that resolves when all is there or when `late` does. Facts that are not there by
+ *  then stay unknown: nothing is written into the context any more. Never rejects: a source that fails leaves its
+ *  fact unknown. */
+export function gather(
+  application: CompiledApplication,
+  context: EvaluationContext,
+  sources: Sources,
+  watch: { readonly finished: FactFinished; readonly monotonicMs: () => number },
+  late: () => Promise<void>,
+): Promise<void> | undefined {
+  const { facts } = application.needs;
+  const { request, processNowMs } = context;
+  const gathering: Gathering = { context, open: true, pending: [], watch };
+  const needsLocation = facts.has('location') || facts.has('history');
+  if (facts.has('address') || needsLocation || facts.has('risk_engine'))
+    context.address = sources.clientAddress(request);
+  if (needsLocation) context.location = sources.location(request, context.address);
+  if (facts.has('certificate')) context.certificate = sources.certificate(request, processNowMs);
+  if (facts.has('posture')) context.posture = sources.posture(request);
+  if (facts.has('identity') || facts.has('service_token')) gatherIdentity(application, sources, gathering);
+  if (facts.has('linked_token')) gatherLinkedTokens(application, sources, gathering);
+  if (gathering.pending.length === 0) return undefined;
+  return Promise.race([allSettled(gathering.pending), late()]).then(() => {
+    gathering.open = false;
+  });
+}
+
+interface Gathering {
+  readonly context: EvaluationContext;
+  /** False once the deadline has passed: late facts are dropped. */
+  open: boolean;
+  /** Grows while facts that others wait for come in. */
+  readonly pending: Promise<void>[];
+  readonly watch: { readonly finished: FactFinished; readonly monotonicMs: () => number };
+}
+
+function gatherIdentity(application: CompiledApplication, sources: Sources, gathering: Gathering): void {
+  const { context } = gathering;
+  // Until it is there: whoever it is, it could not be told.
+  context.identity = { state: 'unavailable', why: 'the identity was not there in time' };
+  whenThere('identity', gathering, sources.identity(context.request, context.processNowMs), (reading) => {
+    context.identity = forApplication(reading, application);
+    if (application.needs.facts.has('service_token')) {
+      context.serviceCredentials = sources.serviceCredentials(
+        context.request,
+        application.serviceTokensHeader,
+        reading,
+        context.processNowMs,
+      );
+    }
+    gatherOfIdentity(application, sources, gathering);
+  });
+}
+
+/** What can only be asked once it is known who is asking. */
+function gatherOfIdentity(application: CompiledApplication, sources: Sources, gathering: Gathering): void {
+  const { context } = gathering;
+  const { facts } = application.needs;
+  const identity = context.identity.state === 'known' ? context.identity.identity : undefined;
+  if (facts.has('risk_score')) {
+    context.riskScore = { state: 'unavailable', why: 'the risk score was not there in time' };
+    whenThere('risk_score', gathering, sources.riskScore(identity), (fact) => {
+      context.riskScore = fact;
+    });
+  }
+}
+
+function gatherLinkedTokens(application: CompiledApplication, sources: Sources, gathering: Gathering): void {
+  const { context } = gathering;
+  const tokens = new Map<string, LinkedTokenFact>(application.needs.linkedTokens.map((id) => [id, UNAVAILABLE_TOKEN]));
+  context.linkedTokens = tokens;
+  for (const id of application.needs.linkedTokens) {
+    whenThere('linked_token', gathering, sources.linkedToken(id, context.request, context.processNowMs), (fact) => {
+      tokens.set(id, fact);
+    });
+  }
+}
+
+const UNAVAILABLE_TOKEN: LinkedTokenFact = Object.freeze({ verdict: 'unavailable' satisfies Verdict });
+
+/** Uses a fact at once where it is there, and later where it has to be waited for. */
+function whenThere<T>(fact: string, gathering: Gathering, value: T | Promise<T>, use: (value: T) => void): void {
+  if (!(value instanceof Promise)) {
+    use(value);
+    return;
+  }
+  const { watch } = gathering;
+  const began = watch.monotonicMs();
+  gathering.pending.push(
+    value.then(
+      (got) => {
+        watch.finished(fact, (watch.monotonicMs() - began) / 1000, true);
+        if (gathering.open) use(got);
+      },
+      () => {
+        watch.finished(fact, (watch.monotonicMs() - began) / 1000, false);
+      },
+    ),
+  );
+}
+
+/** Waits for all, those that join meanwhile included. */
+async function allSettled(pending: Promise<void>[]): Promise<void> {
+  for (let i = 0; i < pending.length; i += 1) await pending[i];
+}
