@@ -13,6 +13,9 @@ export interface HistoryRecord {
   readonly event: string | undefined;
   /** Whether that event is already in the record. */
   readonly eventKnown: boolean;
+  /** Hashes of this request's client address (IPv4 whole, IPv6 its /64), one under every key that reads; empty where
+   *  the address is unknown. Compared with LearnedPlace.addressHash. */
+  readonly addressHashes: readonly string[];
 }
 
 export interface LearnedPlace {
