@@ -1,8 +1,20 @@
 /** `postern.yaml`, the environment and `--set`, as one frozen value with every default filled in. Keys are spelt as
  *  users write them; an optional setting that is not given is `undefined`. Files are named as written: relative to
  *  the config folder, or absolute. */
-import type { Place } from './model/fault.ts';
+import { isDeepStrictEqual } from 'node:util';
+import type { FileReference } from './files.ts';
+import { at } from './model/fault.ts';
+import type { Fault, Place, Report } from './model/fault.ts';
 import type { ProviderObject } from './model/objects.ts';
+import { checkSettings } from './settings-checks.ts';
+import { sourceOf, wholly, withOverrides } from './settings-overrides.ts';
+import type { Override } from './settings-overrides.ts';
+import { settingsShape } from './settings-shape.ts';
+import type { CLAIM_DEFAULTS, UPSTREAM_VALUES } from './settings-shape.ts';
+import type { SignatureAlgorithm } from './shared/jose.ts';
+import type { ListenAddress } from './shared/listen.ts';
+import { shaped, withoutNulls, z } from './shared/shape.ts';
+import type { Shape } from './shared/shape.ts';
 
 export interface Settings {
   readonly listen: ListenSettings;
@@ -50,29 +62,9 @@ export interface Settings {
 /** Only a restart changes these. */
 export interface ListenSettings {
   readonly check: ListenAddress;
-  readonly admin: TcpAddress;
+  readonly admin: Extract<ListenAddress, { readonly kind: 'tcp' }>;
   /** TLS of the check port; undefined: clear text. */
   readonly tls: TlsSettings | undefined;
-}
-
-export type ListenAddress = TcpAddress | UnixAddress;
-
-export interface TcpAddress {
-  readonly kind: 'tcp';
-  /** As gRPC and people write it: `127.0.0.1:9001`, `[::1]:9001`. */
-  readonly text: string;
-  /** Without brackets. */
-  readonly host: string;
-  /** 0: any free one. */
-  readonly port: number;
-}
-
-export interface UnixAddress {
-  readonly kind: 'unix';
-  /** `unix:///run/postern/check.sock`. */
-  readonly text: string;
-  /** Absolute. */
-  readonly path: string;
 }
 
 export interface TlsSettings {
@@ -110,7 +102,7 @@ export interface TokenSettings {
   readonly audiences: readonly string[];
   readonly keys: KeySetSource;
   readonly from: readonly TokenLocation[];
-  readonly algorithms: readonly SigningAlgorithm[];
+  readonly algorithms: readonly SignatureAlgorithm[];
   readonly clock_skew_seconds: number;
   readonly provider: ProviderSource | undefined;
   readonly claims: ClaimPaths;
@@ -135,41 +127,6 @@ export type ProviderSource = string | { readonly claim: readonly string[] };
 
 /** Every claim has at least one path; the first that holds a value counts. */
 export type ClaimPaths = { readonly [claim in keyof typeof CLAIM_DEFAULTS]: readonly string[] };
-
-/** Where each part of an identity is found in a token, unless the settings say otherwise. */
-export const CLAIM_DEFAULTS = {
-  subject: 'sub',
-  email: 'email',
-  groups: 'groups',
-  amr: 'amr',
-  acr: 'acr',
-  auth_time: 'auth_time',
-  session: 'sid',
-  country: 'country',
-  posture: 'devicePosture',
-  risk_score: 'user_risk_score',
-  saml_attributes: 'saml_attributes',
-  oidc_claims: 'oidc_fields',
-  auth_contexts: 'acrs',
-  account: 'account_id',
-  user_exists: 'user_exists',
-} as const;
-
-/** What a token may be signed with: RFC 7518 and RFC 8037, without `none` and the shared-secret algorithms. */
-export const SIGNING_ALGORITHMS = [
-  'RS256',
-  'RS384',
-  'RS512',
-  'PS256',
-  'PS384',
-  'PS512',
-  'ES256',
-  'ES384',
-  'ES512',
-  'EdDSA',
-] as const;
-
-export type SigningAlgorithm = (typeof SIGNING_ALGORITHMS)[number];
 
 export interface CertificateSettings {
   /** The first that shows a certificate is used. */
@@ -235,20 +192,6 @@ export interface ExpectedLocation {
 }
 
 /** What an allowed request may carry to the upstream. */
-export const UPSTREAM_VALUES = [
-  'subject',
-  'email',
-  'name',
-  'groups',
-  'provider',
-  'application',
-  'policy',
-  'resource_rule',
-  'risk_level',
-  'risk_score',
-  'decision_id',
-] as const;
-
 export type UpstreamValue = (typeof UPSTREAM_VALUES)[number];
 
 export interface UpstreamSettings {
@@ -294,4 +237,123 @@ export interface LogSettings {
   readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
   /** Which decisions are logged. */
   readonly decisions: 'all' | 'deny' | 'none';
+}
+
+export interface SettingsInput {
+  /** What `postern.yaml` holds as plain data; undefined or null: nothing. */
+  readonly data: unknown;
+  /** Its name in faults. */
+  readonly file?: string;
+  readonly overrides?: readonly Override[];
+}
+
+/** Checks the settings and fills in the defaults. Every fault is reported, in its place in the file, or under the name
+ *  of the flag or variable that gave the value; undefined where there was one. Warnings are reported and do no harm. */
+export function readSettings(input: SettingsInput, report: Report): Settings | undefined {
+  const { file = SETTINGS_FILE, overrides = [] } = input;
+  const root: Place = { file, path: [] };
+  let faults = 0;
+  const reportHere = (found: Fault): void => {
+    if (found.severity === 'fault') faults += 1;
+    const source = sourceOf(found.place.path, overrides);
+    const kept = withoutSecret(found);
+    report(source === undefined ? kept : { ...kept, place: wholly(source) });
+  };
+  const data = withoutNulls(withOverrides(input.data ?? {}, overrides));
+  const shape: Shape<ShapedSettings> = settingsShape;
+  const settings = shaped(shape, data, root, reportHere);
+  checkSettings(data, root, reportHere);
+  return settings === undefined || faults > 0 ? undefined : frozen(withPlaces(settings, root));
+}
+
+/** The file of the config folder that holds the settings. */
+export const SETTINGS_FILE = 'postern.yaml';
+
+/** The settings when nothing is set. */
+export function defaultSettings(): Settings {
+  const settings = readSettings({ data: {} }, () => {});
+  if (!settings) throw new Error('expected the defaults to be without faults, found some');
+  return settings;
+}
+
+/** Every file that the settings name, with where and what for. Files of policies are not among them. */
+export function referencedFiles(settings: Settings): readonly FileReference[] {
+  const references: FileReference[] = [];
+  const add = (name: string | undefined, use: FileReference['use'], ...path: (string | number)[]): void => {
+    if (name !== undefined) references.push({ name, use, place: { file: SETTINGS_FILE, path } });
+  };
+  const { listen, identity, certificates, geo, step_up: stepUp, upstream, state } = settings;
+  add(listen.tls?.certificate, 'public', 'listen', 'tls', 'certificate');
+  add(listen.tls?.key, 'secret', 'listen', 'tls', 'key');
+  add(listen.tls?.client_ca, 'public', 'listen', 'tls', 'client_ca');
+  for (const [index, token] of identity.tokens.entries()) {
+    if ('file' in token.keys) add(token.keys.file, 'public', 'identity', 'tokens', index, 'keys', 'file');
+  }
+  add(certificates.trusted_authorities, 'public', 'certificates', 'trusted_authorities');
+  add(geo.city_database, 'public', 'geo', 'city_database');
+  add(geo.asn_database, 'public', 'geo', 'asn_database');
+  add(geo.anonymous_database, 'public', 'geo', 'anonymous_database');
+  add(settings.external_evaluation.signing_key, 'made', 'external_evaluation', 'signing_key');
+  if (stepUp.portal_url !== undefined) add(stepUp.portal_key, 'made', 'step_up', 'portal_key');
+  add(upstream.assertion?.key, 'made', 'upstream', 'assertion', 'key');
+  add(state.redis?.key_file, 'secret', 'state', 'redis', 'key_file');
+  add(state.redis?.password_file, 'secret', 'state', 'redis', 'password_file');
+  return references;
+}
+
+/** The settings that differ and that only a restart can change, by their dotted names. */
+export function changedOnlyAtRestart(before: Settings, after: Settings): readonly string[] {
+  const parts: readonly (readonly [string, unknown, unknown])[] = [
+    ['listen.check', before.listen.check, after.listen.check],
+    ['listen.admin', before.listen.admin, after.listen.admin],
+    ['listen.tls', before.listen.tls, after.listen.tls],
+    ['state.memory', before.state.memory, after.state.memory],
+    ['state.redis', before.state.redis, after.state.redis],
+  ];
+  return parts.filter(([, old, now]) => !isDeepStrictEqual(old, now)).map(([name]) => name);
+}
+
+/** The JSON Schema of `postern.yaml`, draft 2020-12, with a description of every key. */
+export function settingsSchema(): object {
+  return {
+    ...z.toJSONSchema(settingsShape, { io: 'input', unrepresentable: 'any' }),
+    title: 'postern.yaml',
+    description: 'The settings of Postern. Every key is optional unless it is listed as required.',
+  };
+}
+
+/** As the shape gives them, before places are added. */
+type ShapedSettings = Omit<Settings, 'identity'> & {
+  readonly identity: Omit<IdentitySettings, 'providers' | 'tokens'> & {
+    readonly providers: readonly Omit<ProviderObject, 'place'>[];
+    readonly tokens: readonly Omit<TokenSettings, 'place'>[];
+  };
+};
+
+function withPlaces(settings: ShapedSettings, root: Place): Settings {
+  const { identity } = settings;
+  return {
+    ...settings,
+    identity: {
+      ...identity,
+      providers: identity.providers.map((one, index) => ({ ...one, place: at(root, 'identity', 'providers', index) })),
+      tokens: identity.tokens.map((one, index) => ({ ...one, place: at(root, 'identity', 'tokens', index) })),
+    },
+  };
+}
+
+/** Where a secret could stand by mistake, a fault about the wrong kind of value does not repeat it. */
+function withoutSecret(found: Fault): Fault {
+  const [section, key] = found.place.path;
+  const guarded = (section === 'admin' && key === 'tokens') || (section === 'state' && key === 'redis');
+  if (!guarded || found.code !== 'type_wrong') return found;
+  return { ...found, text: found.text.replace(/, found the (text|number) .*$/su, ', found a $1') };
+}
+
+function frozen<T>(value: T): T {
+  if (value !== null && typeof value === 'object' && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    for (const member of Object.values(value)) frozen(member);
+  }
+  return value;
 }
