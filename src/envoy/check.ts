@@ -1,11 +1,12 @@
 import { EvaluationContext } from '../model/context.ts';
-import type { Challenge, Decision } from '../model/decision.ts';
+import type { Challenge } from '../model/decision.ts';
 import type { RequestFacts, RequestRefusal } from '../model/request.ts';
 import { gather } from '../facts/gather.ts';
 import type { FactFinished, Sources } from '../facts/gather.ts';
 import type { CompiledApplication } from '../policy/compile.ts';
 import type { DestinationIndex } from '../policy/destinations.ts';
 import { decide, lateDecision, noApplication, refused } from '../policy/engine.ts';
+import type { EngineDecision } from '../policy/engine.ts';
 import { answerFor, isBrowserNavigation } from './answer.ts';
 import type { AnswerOptions } from './answer.ts';
 import { readRequest } from './request.ts';
@@ -39,20 +40,20 @@ export interface Snapshot {
 }
 
 export interface AssertionSubject {
-  readonly decision: Decision;
+  readonly decision: EngineDecision;
   readonly decisionId: string;
 }
 
 /** A decision after what only state can tell: the attempts so far. */
 export interface Settled {
-  readonly decision: Decision;
+  readonly decision: EngineDecision;
   /** From 1; of a step-up that sends a browser to the portal. */
   readonly attempt: number;
 }
 
 /** A check that is over, for metrics and log. */
 export interface CheckFinished {
-  readonly decision: Decision;
+  readonly decision: EngineDecision;
   readonly decisionId: string;
   readonly revision: string;
   readonly request: RequestFacts | undefined;
@@ -72,7 +73,7 @@ export interface CheckParts {
   monotonicMs(): number;
   newDecisionId(): string;
   /** After the decision: counts step-ups, remembers what was allowed. */
-  settle(decision: Decision, context: EvaluationContext, application: CompiledApplication, byRedirect: boolean): Settled | Promise<Settled>;
+  settle(decision: EngineDecision, context: EvaluationContext, application: CompiledApplication, byRedirect: boolean): Settled | Promise<Settled>;
   readonly watch: {
     stage(stage: Stage, seconds: number): void;
     readonly fact: FactFinished;
@@ -191,7 +192,7 @@ class Day {
   }
 
   #encode(
-    decision: Decision,
+    decision: EngineDecision,
     request: RequestFacts | undefined,
     application: CompiledApplication | undefined,
     context: EvaluationContext | undefined,

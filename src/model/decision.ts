@@ -72,45 +72,4 @@ export interface Decision {
   readonly cookies: readonly string[];
   /** For the log and explain, never for the caller. */
   readonly why: string;
-  /** What the adaptive step saw and concluded; undefined where it was not asked. */
-  readonly adaptive: AdaptiveTrace | undefined;
-}
-
-/** The adaptive step for log, metrics, explain and learning. Source: names as Entrust's resource rules have them. */
-export interface AdaptiveTrace {
-  readonly rules: readonly RuleTrace[];
-  /** In the order in which they are offered; the first that is satisfied is used. */
-  readonly alternatives: readonly AlternativeTrace[];
-}
-
-export interface RuleTrace {
-  readonly rule: Named;
-  readonly applies: boolean;
-  /** Why it does not apply; "" where it does. */
-  readonly whyNot: string;
-  readonly factors: readonly FactorTrace[];
-  readonly score: number | undefined;
-  readonly level: RiskLevel | undefined;
-  /** Name of the level's flow; undefined: the level has none. */
-  readonly flow: string | undefined;
-  readonly result: 'ALLOW' | 'DENY' | 'UNAVAILABLE' | undefined;
-}
-
-export interface FactorTrace {
-  /** `ip`, `dateTime`, `transaction.0` … */
-  readonly name: string;
-  /** After the default for UNKNOWN. */
-  readonly verdict: 'RISK' | 'NO_RISK' | 'UNAVAILABLE';
-  /** The fact could not be had and the default was used. */
-  readonly unknown: boolean;
-  readonly points: number;
-  readonly deny: boolean;
-}
-
-export interface AlternativeTrace {
-  readonly rule: Named;
-  readonly flow: string;
-  readonly satisfied: boolean;
-  /** What is missing, in a few words; "" where nothing is. */
-  readonly missing: string;
 }

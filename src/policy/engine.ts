@@ -7,9 +7,15 @@ import { decideAdaptive } from './adaptive.ts';
 import type { AdaptiveResult } from './adaptive.ts';
 import type { CompiledApplication } from './compile.ts';
 
+/** A decision with what the adaptive step saw and concluded: for log, metrics, explain and learning. */
+export interface EngineDecision extends Decision {
+  /** Undefined where it was not asked. */
+  readonly adaptive: AdaptiveResult | undefined;
+}
+
 /** Decides one request of an application: first whether the caller may reach it at all, then whether he proved
  *  himself strongly enough for the risk. Pure and synchronous; an allow comes from nowhere but here. */
-export function decide(application: CompiledApplication, context: EvaluationContext): Decision {
+export function decide(application: CompiledApplication, context: EvaluationContext): EngineDecision {
   const access = decideAccess(application.access, context);
   if (access.outcome !== 'allow') return refusedByAccess(application, access, context);
   // Nobody authenticated for a bypass or a service, so there is no authentication to judge.
@@ -33,17 +39,17 @@ export function decide(application: CompiledApplication, context: EvaluationCont
 }
 
 /** No application covers this host and path. */
-export function noApplication(): Decision {
+export function noApplication(): EngineDecision {
   return { ...BLANK, outcome: 'deny', reason: 'no_application', why: 'no application covers this host and path' };
 }
 
 /** The request cannot be read, or could be read in two ways. */
-export function refused(refusal: RequestRefusal): Decision {
+export function refused(refusal: RequestRefusal): EngineDecision {
   return { ...BLANK, outcome: 'bad_request', reason: refusal.reason, why: refusal.why };
 }
 
 /** The deadline has passed while something was still being waited for. */
-export function lateDecision(application: CompiledApplication | undefined): Decision {
+export function lateDecision(application: CompiledApplication | undefined): EngineDecision {
   return { ...BLANK, outcome: 'unavailable', reason: 'fact_unavailable', application: application?.named, why: 'the deadline passed' };
 }
 
@@ -61,14 +67,14 @@ const BLANK = Object.freeze({
   cookies: [],
   why: '',
   adaptive: undefined,
-} satisfies Omit<Decision, 'outcome' | 'reason'>);
+} satisfies Omit<EngineDecision, 'outcome' | 'reason'>);
 
 function allowed(
   application: CompiledApplication,
   access: Extract<AccessResult, { outcome: 'allow' }>,
   context: EvaluationContext,
   adaptive: AdaptiveResult | undefined,
-): Decision {
+): EngineDecision {
   return {
     ...BLANK,
     outcome: 'allow',
@@ -84,7 +90,7 @@ function allowed(
   };
 }
 
-function refusedByAccess(application: CompiledApplication, access: Exclude<AccessResult, { outcome: 'allow' }>, context: EvaluationContext): Decision {
+function refusedByAccess(application: CompiledApplication, access: Exclude<AccessResult, { outcome: 'allow' }>, context: EvaluationContext): EngineDecision {
   const unauthenticated = access.outcome === 'unauthenticated';
   return {
     ...BLANK,
