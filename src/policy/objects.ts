@@ -3,6 +3,7 @@
  *
  *  In a set that has faults, objects may lack parts and ids may be ""; such a set is linked, to find the faults that
  *  are left, and never compiled. */
+import type { Flow, ProvableStep } from '../flow/steps.ts';
 import type { Place } from '../model/fault.ts';
 import type { ListObject, RuleObject, ServiceTokenObject } from '../model/objects.ts';
 import type { EngineRule, FactorCommon, RiskEngine, TransactionRule } from '../risk/factor.ts';
@@ -13,8 +14,8 @@ export interface PolicySet {
   /** Reusable policies; each has an id. */
   readonly policies: readonly PolicyObject[];
   readonly groups: readonly GroupObject[];
-  readonly lists: readonly ListObject[];
-  readonly serviceTokens: readonly ServiceTokenObject[];
+  readonly lists: readonly (ListObject & Written)[];
+  readonly serviceTokens: readonly (ServiceTokenObject & Written)[];
   readonly scimGroups: readonly ScimGroupObject[];
   readonly resourceRules: readonly ResourceRuleObject[];
   /** Declared flows; the system flows are not among them. */
@@ -28,6 +29,11 @@ export interface PolicySet {
 /** A word of the policy set: which list an object stands in. */
 export type ObjectKind = keyof PolicySet;
 
+export interface Written {
+  /** The object as written, without nulls: what an API echoes. */
+  readonly written: Readonly<Record<string, unknown>>;
+}
+
 /** Include is any of, require is all of, exclude is none of. */
 export interface RuleSetObject {
   readonly include: readonly RuleObject[];
@@ -36,22 +42,20 @@ export interface RuleSetObject {
 }
 
 /** A Cloudflare Access group. */
-export interface GroupObject extends RuleSetObject {
+export interface GroupObject extends RuleSetObject, Written {
   readonly id: string;
   readonly name: string;
   readonly isDefault: boolean;
   /** RFC 3339, as written; undefined where the file has none. */
   readonly createdAt: string | undefined;
   readonly updatedAt: string | undefined;
-  /** The object as written, without nulls: what an API echoes. */
-  readonly written: Readonly<Record<string, unknown>>;
   readonly place: Place;
 }
 
 export type PolicyDecision = 'allow' | 'deny' | 'non_identity' | 'bypass';
 
 /** A Cloudflare Access policy, inline or reusable. */
-export interface PolicyObject extends RuleSetObject {
+export interface PolicyObject extends RuleSetObject, Written {
   /** "" for an inline policy without one. */
   readonly id: string;
   readonly name: string;
@@ -59,7 +63,6 @@ export interface PolicyObject extends RuleSetObject {
   /** Greatest age of the login, milliseconds; undefined: the application's. */
   readonly sessionDurationMs: number | undefined;
   readonly precedence: number | undefined;
-  readonly written: Readonly<Record<string, unknown>>;
   readonly place: Place;
 }
 
@@ -72,7 +75,7 @@ export interface PolicyReference {
 }
 
 /** An application: Cloudflare's, with what Entrust's resource rules need besides. */
-export interface ApplicationObject {
+export interface ApplicationObject extends Written {
   readonly id: string;
   readonly name: string;
   readonly type: 'self_hosted' | 'saas';
@@ -96,7 +99,6 @@ export interface ApplicationObject {
   /** Lower case; undefined: a client may not ask. */
   readonly acrHintHeader: string | undefined;
   readonly transaction: readonly TransactionDetailObject[];
-  readonly written: Readonly<Record<string, unknown>>;
   readonly place: Place;
 }
 
@@ -131,7 +133,7 @@ export type TransactionSource =
   | { readonly body: string };
 
 /** A group as a provider announced it by SCIM. Decides nothing. */
-export interface ScimGroupObject {
+export interface ScimGroupObject extends Written {
   readonly identityProviderId: string;
   readonly id: string;
   readonly displayName: string;
@@ -160,7 +162,7 @@ export type Filter = 'NA' | 'NONE' | 'ANY' | 'SPECIFIC';
 export type Level = 'low' | 'medium' | 'high';
 
 /** An Entrust ResourceRule. */
-export interface ResourceRuleObject {
+export interface ResourceRuleObject extends Written {
   readonly id: string;
   readonly name: string;
   readonly description: string;
@@ -186,7 +188,6 @@ export interface ResourceRuleObject {
   readonly strictAccess: boolean;
   readonly systemResourceContext: boolean;
   readonly apiVersion: 1 | 2;
-  readonly written: Readonly<Record<string, unknown>>;
   readonly place: Place;
 }
 
@@ -210,80 +211,20 @@ export interface FlowUse {
   readonly place: Place;
 }
 
-export const FIRST_STEPS = [
-  'NONE',
-  'EXTERNAL',
-  'PASSWORD',
-  'KBA',
-  'OTP',
-  'TOKEN',
-  'TOKENPUSH',
-  'SMARTCREDENTIALPUSH',
-  'IDP',
-  'PASSKEY',
-  'SMART_LOGIN',
-  'USER_CERTIFICATE',
-  'FACE',
-  'DENY',
-  'MAGICLINK',
-] as const;
-export type FirstStep = (typeof FIRST_STEPS)[number];
-
-export const SECOND_STEPS = [
-  'NONE',
-  'KBA',
-  'TEMP_ACCESS_CODE',
-  'OTP',
-  'GRID',
-  'TOKEN',
-  'TOKENCR',
-  'TOKENPUSH',
-  'FIDO',
-  'USER_CERTIFICATE',
-  'SMARTCREDENTIALPUSH',
-  'FACE',
-  'PASSTHROUGH',
-  'MAGICLINK',
-] as const;
-export type SecondStep = (typeof SECOND_STEPS)[number];
-
-/** What an authenticator can prove: every first and second step but NONE and DENY. */
-export type ProvenStep = Exclude<FirstStep | SecondStep, 'NONE' | 'DENY'>;
-
 /** An Entrust AuthenticationFlow, reduced to what a token must prove. */
-export interface FlowObject {
-  /** "" where none was written. */
-  readonly id: string;
-  readonly name: string;
+export interface FlowObject extends Flow, Written {
   /** Always there; may not be declared. */
   readonly system: boolean;
-  /** Any one suffices. Never empty. One of first step DENY stands alone and denies. */
-  readonly alternatives: readonly FlowAlternative[];
-  /** Seconds; undefined: no limit. */
-  readonly maxAge: number | undefined;
-  /** Names to advertise, and whose presence as the token's acr proves the flow. */
-  readonly acrValues: readonly string[];
-  readonly written: Readonly<Record<string, unknown>>;
   readonly place: Place;
-}
-
-export interface FlowAlternative {
-  readonly first: FirstStep;
-  /** Any one suffices; never empty; ["NONE"]: no second step. */
-  readonly second: readonly SecondStep[];
-  /** With IDP: the login must have come from the user's domain-based provider. */
-  readonly idpDomainBased: boolean;
-  /** With IDP: provider ids; empty: any. Mentions by name carry the name until linked. */
-  readonly oidcIdentityProviders: readonly Mention[];
 }
 
 /** How an issuer's tokens prove steps. */
 export interface AuthenticatorObject {
   readonly issuer: string;
   /** acr → the steps it proves, in file order. */
-  readonly acr: readonly { readonly value: string; readonly steps: readonly ProvenStep[] }[];
+  readonly acr: readonly { readonly value: string; readonly steps: readonly ProvableStep[] }[];
   /** amr value → the steps it means; [] removes the default meaning. */
-  readonly amr: readonly { readonly value: string; readonly steps: readonly ProvenStep[] }[];
+  readonly amr: readonly { readonly value: string; readonly steps: readonly ProvableStep[] }[];
   readonly trustBareMfa: boolean;
   readonly place: Place;
 }
