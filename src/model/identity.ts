@@ -13,6 +13,8 @@ export interface Identity {
   /** The token refers the reader elsewhere for groups (`_claim_names`, `hasgroups`, okta's limit of 100):
    *  a group that is not in the list is then unknown, not unmet. */
   readonly groupsIncomplete: boolean;
+  /** The groups as the token has them, of whatever form, for those who pass them on; undefined: none. */
+  readonly groupsClaim?: unknown;
   /** RFC 8176 values; undefined: the token has no amr claim. */
   readonly amr: readonly string[] | undefined;
   readonly acr: string | undefined;

@@ -1,0 +1,86 @@
+/** An identity from plain headers, as an authenticating proxy sets them (oauth2-proxy's `x-forwarded-email` and
+ *  `x-forwarded-groups`). Without a proxy that removes the client's own copies this is an open door. */
+import type { Identity, IdentityFact } from '../model/identity.ts';
+import type { RequestFacts } from '../model/request.ts';
+import { normalEmail } from '../shared/email.ts';
+import { readGroups } from './claims.ts';
+import type { Provider } from './claims.ts';
+
+export interface IdentityHeadersOptions {
+  /** Lower-case header name; its value is one address. */
+  readonly email: string;
+  /** Lower-case header name; its value is split at commas. undefined: no groups. */
+  readonly groups?: string | undefined;
+  /** The id of the provider that all of them logged in with; undefined: not stated. */
+  readonly provider?: string | undefined;
+}
+
+/** undefined: nobody is named. */
+export type ReadIdentityHeaders = (request: RequestFacts) => IdentityFact | undefined;
+
+/** Prepares the reading, once, at load. */
+export function createIdentityHeaders(
+  options: IdentityHeadersOptions,
+  providers: readonly Provider[],
+): ReadIdentityHeaders {
+  const id = options.provider?.toLowerCase();
+  const type = providers.find((known) => known.id.toLowerCase() === id)?.type;
+  const provider = id === undefined ? undefined : Object.freeze({ id, type });
+  return ({ headers }) => {
+    const written = headers.single(options.email, { utf8Allowed: true });
+    if (written.state === 'absent') return undefined;
+    if (written.state !== 'one') return { state: 'invalid', why: `${options.email}: ${written.state}` };
+    const text = written.value.trim();
+    if (text === '') return undefined;
+    const email = normalEmail(text);
+    if (email === undefined) return { state: 'invalid', why: `${options.email} is no e-mail address` };
+    const groups = options.groups === undefined ? undefined : groupsOf(headers, options.groups);
+    return { state: 'known', identity: identityOf(email, groups, provider) };
+  };
+}
+
+/** undefined: none, or unreadable. */
+function groupsOf(headers: RequestFacts['headers'], name: string): readonly string[] | undefined {
+  const written = headers.single(name, { commaAllowed: true, utf8Allowed: true });
+  if (written.state === 'absent') return undefined;
+  if (written.state === 'unreadable') return undefined;
+  return headers
+    .all(name)
+    .flatMap((value) => value.split(','))
+    .map((group) => group.trim())
+    .filter((group) => group !== '');
+}
+
+function identityOf(email: string, groups: readonly string[] | undefined, provider: Identity['provider']): Identity {
+  return {
+    source: 'headers',
+    issuer: undefined,
+    audiences: [],
+    subject: undefined,
+    email,
+    name: undefined,
+    provider,
+    groups: readGroups(groups, provider?.type).list,
+    groupsIncomplete: false,
+    groupsClaim: groups,
+    amr: undefined,
+    acr: undefined,
+    authTime: undefined,
+    issuedAt: undefined,
+    expiresAt: undefined,
+    session: undefined,
+    tokenId: undefined,
+    country: undefined,
+    posture: undefined,
+    riskScore: undefined,
+    samlAttributes: NO_ENTRIES,
+    oidcClaims: NO_ENTRIES,
+    hasOidcFields: false,
+    authContexts: [],
+    accounts: [],
+    userExists: true,
+    clockSkewSeconds: 0,
+  };
+}
+
+const NO_ENTRIES: ReadonlyMap<string, unknown> = new Map();
