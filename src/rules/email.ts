@@ -1,4 +1,4 @@
-import { identityJudge } from './rule.ts';
+import { emailJudge, seenEmail } from './rule.ts';
 import type { RuleType } from './rule.ts';
 import { emailText } from '../shared/email.ts';
 import { exactObject } from '../shared/shape.ts';
@@ -15,11 +15,8 @@ export const email: RuleType<ShapeOutput<typeof shape>> = {
   needs: () => [{ fact: 'identity' }],
   anyOf(values) {
     const addresses = new Set(values.map((value) => value.email));
-    return identityJudge((identity) => {
-      if (identity.email === undefined) return 'not_stated';
-      return addresses.has(identity.email) ? 'met' : 'unmet';
-    });
+    return emailJudge((address) => (addresses.has(address) ? 'met' : 'unmet'));
   },
-  seen: ({ identity }) =>
-    identity.state === 'known' ? `e-mail ${identity.identity.email ?? 'not stated'}` : identity.state,
+  seen: seenEmail,
+  singleFact: 'email',
 };

@@ -1,0 +1,34 @@
+import { attributesJudge, linkProvider, providerJudge, seenProvider } from './rule.ts';
+import type { RuleType } from './rule.ts';
+import { at } from '../model/fault.ts';
+import { exactObject, id, text } from '../shared/shape.ts';
+import type { ShapeOutput } from '../shared/shape.ts';
+
+const shape = exactObject({
+  claim_name: text(),
+  claim_value: text(),
+  identity_provider_id: id("write the identity provider's id"),
+});
+
+/** A value of an OpenID Connect claim. Source: Cloudflare Access, rule type `oidc`. */
+export const oidc: RuleType<ShapeOutput<typeof shape>> = {
+  word: 'oidc',
+  description:
+    'Met when the login came from this provider and the claim of this name, or one element of it, is exactly this.',
+  reads: 'provider',
+  shape,
+  needs: () => [{ fact: 'identity' }],
+  link({ value, place }, scope, report) {
+    linkProvider(value.identity_provider_id, at(place, 'identity_provider_id'), scope, report);
+  },
+  anyOf: (values) =>
+    providerJudge(values, (ofOne) => {
+      const judge = attributesJudge(ofOne.map((value) => [value.claim_name, value.claim_value]));
+      return ({ oidcClaims }) => judge(oidcClaims);
+    }),
+  seen: (context, { claim_name: name }) =>
+    seenProvider(context, ({ oidcClaims }) =>
+      oidcClaims.has(name) ? `${name} = ${JSON.stringify(oidcClaims.get(name))}` : `no claim ${name}`,
+    ),
+  providerTypes: ['oidc', 'okta', 'azureAD', 'google-apps', 'google', 'onelogin', 'pingone', 'centrify', 'linkedin'],
+};
