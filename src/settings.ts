@@ -2,6 +2,7 @@
  *  users write them; an optional setting that is not given is `undefined`. Files are named as written: relative to
  *  the config folder, or absolute. */
 import { isDeepStrictEqual } from 'node:util';
+import { SETTINGS_FILE } from './files.ts';
 import type { FileReference } from './files.ts';
 import { at } from './model/fault.ts';
 import type { Fault, Place, Report } from './model/fault.ts';
@@ -265,9 +266,6 @@ export function readSettings(input: SettingsInput, report: Report): Settings | u
   checkSettings(data, root, reportHere);
   return settings === undefined || faults > 0 ? undefined : frozen(withPlaces(settings, root));
 }
-
-/** The file of the config folder that holds the settings. */
-export const SETTINGS_FILE = 'postern.yaml';
 
 /** The settings when nothing is set. */
 export function defaultSettings(): Settings {
