@@ -1,5 +1,5 @@
 import { EvaluationContext } from '../model/context.ts';
-import type { Challenge } from '../model/decision.ts';
+import type { Decision } from '../model/decision.ts';
 import type { RequestFacts, RequestRefusal } from '../model/request.ts';
 import { gather } from '../facts/gather.ts';
 import type { FactFinished, Sources } from '../facts/gather.ts';
@@ -9,6 +9,7 @@ import { decide, lateDecision, noApplication, refused } from '../policy/engine.t
 import type { EngineDecision } from '../policy/engine.ts';
 import { answerFor, isBrowserNavigation } from './answer.ts';
 import type { AnswerOptions } from './answer.ts';
+import type { PortalVisit } from './portal.ts';
 import { readRequest } from './request.ts';
 import { encodeAnswer, failureAnswer } from './response.ts';
 
@@ -34,14 +35,9 @@ export interface Snapshot {
   readonly sources: Sources;
   readonly answers: AnswerOptions;
   /** The signed assertion for the upstream; undefined: none is sent. */
-  readonly assertion: ((subject: AssertionSubject) => string | Promise<string>) | undefined;
+  readonly assertion: ((decision: Decision, decisionId: string, nowMs: number) => Promise<string>) | undefined;
   /** Where a browser is sent for a step-up; undefined: no portal. */
-  readonly portal: ((challenge: Challenge, request: RequestFacts, attempt: number) => Promise<string>) | undefined;
-}
-
-export interface AssertionSubject {
-  readonly decision: EngineDecision;
-  readonly decisionId: string;
+  readonly portal: ((visit: PortalVisit) => Promise<string>) | undefined;
 }
 
 /** A decision after what only state can tell: the attempts so far. */
@@ -71,7 +67,8 @@ export interface CheckParts {
   nowMs(): number;
   /** Milliseconds that only go up. */
   monotonicMs(): number;
-  newDecisionId(): string;
+  /** A random id, never used twice. */
+  newId(): string;
   /** After the decision: counts step-ups, remembers what was allowed. */
   settle(decision: EngineDecision, context: EvaluationContext, application: CompiledApplication, byRedirect: boolean): Settled | Promise<Settled>;
   readonly watch: {
@@ -86,7 +83,7 @@ export interface CheckParts {
 /** Makes the one function that everything else exists for. */
 export function createCheck(parts: CheckParts): Check {
   return (bytes, call) => {
-    const decisionId = parts.newDecisionId();
+    const decisionId = parts.newId();
     let revision = '';
     try {
       const snapshot = parts.snapshot();
@@ -176,15 +173,14 @@ class Day {
     const { decision } = settled;
     const { assertion, portal } = this.#snapshot;
     if (decision.outcome === 'allow' && assertion) {
-      const signed = assertion({ decision, decisionId: this.#decisionId });
-      if (signed instanceof Promise) {
-        const answer = signed.then((token) => this.#encode(decision, request, application, context, token, undefined));
-        return this.#inTime(answer, request, application, context);
-      }
-      return this.#encode(decision, request, application, context, signed, undefined);
+      const signed = assertion(decision, this.#decisionId, this.#parts.nowMs());
+      const answer = signed.then((token) => this.#encode(decision, request, application, context, token, undefined));
+      return this.#inTime(answer, request, application, context);
     }
-    if (decision.outcome === 'step_up' && portal && decision.challenge && request && isRedirectable(request)) {
-      const location = portal(decision.challenge, request, settled.attempt);
+    if (decision.challenge && portal && request && isRedirectable(request)) {
+      const { challenge } = decision;
+      const { attempt } = settled;
+      const location = portal({ challenge, request, attempt, nowMs: this.#parts.nowMs(), id: this.#parts.newId() });
       const answer = location.then((url) => this.#encode(decision, request, application, context, undefined, url));
       return this.#inTime(answer, request, application, context);
     }
@@ -201,7 +197,9 @@ class Day {
   ): Uint8Array {
     if (this.#answer) return this.#answer;
     const { revision, answers } = this.#snapshot;
-    const bytes = encodeAnswer(answerFor(decision, request, answers, { decisionId: this.#decisionId, revision, assertion, portalLocation }));
+    const secretHeaders = request && this.#snapshot.sources.secretHeaders(request, application?.serviceTokensHeader);
+    const moment = { decisionId: this.#decisionId, revision, assertion, portalLocation, secretHeaders };
+    const bytes = encodeAnswer(answerFor(decision, request, answers, moment));
     this.#answer = bytes;
     this.#late?.cancel();
     this.#finish('respond');

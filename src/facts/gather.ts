@@ -1,12 +1,12 @@
 import type { Address } from '../model/address.ts';
-import type { EvaluationContext, LinkedTokenFact } from '../model/context.ts';
+import type { EvaluationContext, FactName, LinkedTokenFact } from '../model/context.ts';
 import type { CertificateFact, Location, PostureFact, RiskScoreFact, ServiceCredentialsFact } from '../model/facts.ts';
 import type { Identity } from '../model/identity.ts';
 import type { RequestFacts } from '../model/request.ts';
 import type { Verdict } from '../model/verdict.ts';
 import type { CompiledApplication } from '../policy/compile.ts';
-import { forApplication } from './identity.ts';
-import type { IdentityReading } from './identity.ts';
+import { forApplication, serviceJwtForApplication } from './identity.ts';
+import type { IdentityReading, ServiceJwt } from './identity.ts';
 
 /** Where the facts of one revision come from. What may have to be waited for returns a promise only when it has to. */
 export interface Sources {
@@ -17,9 +17,11 @@ export interface Sources {
   serviceCredentials(
     request: RequestFacts,
     header: string | undefined,
-    reading: IdentityReading,
+    serviceJwt: ServiceJwt | undefined,
     processNowMs: number,
   ): ServiceCredentialsFact;
+  /** Names of the request's headers that carry a service token's secret. */
+  secretHeaders(request: RequestFacts, header: string | undefined): readonly string[];
   posture(request: RequestFacts): PostureFact;
   riskScore(identity: Identity | undefined): RiskScoreFact | Promise<RiskScoreFact>;
   linkedToken(
@@ -30,7 +32,7 @@ export interface Sources {
 }
 
 /** What gathering tells of the awaited facts: for metrics, one call per fact. */
-export type FactFinished = (fact: string, seconds: number, succeeded: boolean) => void;
+export type FactFinished = (fact: FactName, seconds: number, succeeded: boolean) => void;
 
 /** Fills a context with what the application needs, and nothing else. Returns undefined when everything is there
  *  already; otherwise a promise that resolves when all is there or when `late` does. Facts that are not there by
@@ -79,7 +81,7 @@ function gatherIdentity(application: CompiledApplication, sources: Sources, gath
       context.serviceCredentials = sources.serviceCredentials(
         context.request,
         application.serviceTokensHeader,
-        reading,
+        serviceJwtForApplication(reading, application),
         context.processNowMs,
       );
     }
@@ -114,7 +116,7 @@ function gatherLinkedTokens(application: CompiledApplication, sources: Sources, 
 const UNAVAILABLE_TOKEN: LinkedTokenFact = Object.freeze({ verdict: 'unavailable' satisfies Verdict });
 
 /** Uses a fact at once where it is there, and later where it has to be waited for. */
-function whenThere<T>(fact: string, gathering: Gathering, value: T | Promise<T>, use: (value: T) => void): void {
+function whenThere<T>(fact: FactName, gathering: Gathering, value: T | Promise<T>, use: (value: T) => void): void {
   if (!(value instanceof Promise)) {
     use(value);
     return;

@@ -29,7 +29,7 @@ export interface CompiledApplication {
   /** A token's audience must meet these too; empty: the issuer's list alone decides. */
   readonly audiences: readonly string[];
   /** Lower-case provider ids; empty: any. */
-  readonly allowedProviders: ReadonlySet<string>;
+  readonly allowedProviders: readonly string[];
   /** Of the single-header form; undefined: the settings' header. */
   readonly serviceTokensHeader: string | undefined;
   readonly source: ApplicationObject;
@@ -96,7 +96,7 @@ function compileApplication(source: ApplicationObject, resourceRules: readonly R
     adaptive,
     needs: compileNeeds(policies, adaptive, compiling.scope),
     audiences: source.audiences,
-    allowedProviders: new Set(source.allowedProviders),
+    allowedProviders: source.allowedProviders,
     serviceTokensHeader: source.readServiceTokensFromHeader,
     source,
   });
