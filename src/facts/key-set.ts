@@ -42,6 +42,8 @@ export interface KeySetsOptions {
   readonly schedule?: ((run: () => void, delayMs: number) => () => void) | undefined;
   /** Told of every read: seconds it took, and why it failed; undefined: it did not. */
   readonly onRead?: ((read: KeySetRead) => void) | undefined;
+  /** For connecting and the whole answer; default 5 s. */
+  readonly readTimeoutMs?: number | undefined;
 }
 
 export interface KeySetRead {
@@ -128,6 +130,7 @@ export function createKeySets(options: KeySetsOptions = {}): KeySets {
     now: options.now ?? (() => performance.now()),
     schedule: options.schedule ?? scheduleUnreferenced,
     onRead: options.onRead,
+    readTimeoutMs: options.readTimeoutMs ?? READ_TIMEOUT_MS,
   };
   const sets = new Map<string, UrlKeySet>();
   let started = false;
@@ -164,6 +167,7 @@ interface Surroundings {
   readonly now: () => number;
   readonly schedule: (run: () => void, delayMs: number) => () => void;
   readonly onRead: ((read: KeySetRead) => void) | undefined;
+  readonly readTimeoutMs: number;
 }
 
 class UrlKeySet implements KeySource {
@@ -249,12 +253,12 @@ class UrlKeySet implements KeySource {
   async #readOnce(): Promise<void> {
     this.#callOff?.();
     this.#callOff = undefined;
-    const { now, onRead } = this.#surroundings;
+    const { now, onRead, readTimeoutMs } = this.#surroundings;
     const startedMs = now();
     let lifetimeMs = LIFETIME_DEFAULT_MS;
     let failure: string | undefined;
     try {
-      const answer = await fetchKeySet(this.#url);
+      const answer = await fetchKeySet(this.#url, readTimeoutMs);
       lifetimeMs = answer.lifetimeMs;
       if (this.#set === undefined || answer.text !== this.#text) this.#set = { keys: answer.keys };
       this.#text = answer.text;
@@ -293,12 +297,15 @@ function lookedUp(set: KeySet, algorithm: SignatureAlgorithm, kid: string | unde
   return { state: 'found', set, keys: fitting.slice(0, TRIED_MAX) };
 }
 
-async function fetchKeySet(url: string): Promise<{
+async function fetchKeySet(
+  url: string,
+  timeoutMs: number,
+): Promise<{
   readonly keys: readonly VerificationKey[];
   readonly text: string;
   readonly lifetimeMs: number;
 }> {
-  const signal = AbortSignal.timeout(READ_TIMEOUT_MS);
+  const signal = AbortSignal.timeout(timeoutMs);
   const answer = await fetch(url, {
     redirect: 'manual',
     signal,
@@ -405,7 +412,7 @@ class ReadError extends Error {}
 /** For the log: never the content of the answer. */
 function reasonOf(error: unknown): string {
   if (error instanceof ReadError) return error.message;
-  if (error instanceof DOMException && error.name === 'TimeoutError') return `no answer in ${READ_TIMEOUT_MS / 1000} s`;
+  if (error instanceof DOMException && error.name === 'TimeoutError') return 'no answer in time';
   const cause: unknown = error instanceof Error ? (error.cause ?? error) : undefined;
   const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
   return typeof code === 'string' ? code : 'the connection failed';

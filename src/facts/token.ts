@@ -50,33 +50,37 @@ export function createTokenVerifier<Product>(
   cache: CacheOptions,
 ): VerifyToken<Product> {
   const verified: Cache<string, Remembered<Product>> = createCache(cache);
-  const underWay = new Map<string, Promise<TokenResult<Product>>>();
+  const underWay = new Map<string, Promise<Outcome<Product>>>();
   return (token, processNowMs) => {
     if (token.length > TOKEN_LENGTH_MAX) return invalid(`expected at most ${TOKEN_LENGTH_MAX} characters`);
     const digest = hash('sha256', token, 'base64');
     const known = verified.get(digest, processNowMs);
     if (known !== undefined && known.keys.current() === known.set) return known.result;
-    const already = underWay.get(digest);
-    if (already !== undefined) return already;
-    const parsed = parseToken(token);
-    if (typeof parsed === 'string') return invalid(parsed);
-    const chosen = chooseRules(parsed, entries);
-    if (typeof chosen === 'string') return invalid(chosen);
-    const verifying = verify(parsed, chosen, processNowMs)
-      .then((outcome) => {
-        if ('set' in outcome) {
-          const { set, result, expiresAt } = outcome;
-          const untilMs = Math.min(expiresAt * 1000, processNowMs + REMEMBERED_MS);
-          if (untilMs > processNowMs) verified.set(digest, { keys: chosen.rules.keys, set, result }, untilMs);
-          return result;
-        }
-        return outcome;
-      })
-      .finally(() => {
-        underWay.delete(digest);
-      });
-    underWay.set(digest, verifying);
-    return verifying;
+    let verifying = underWay.get(digest);
+    if (verifying === undefined) {
+      const parsed = parseToken(token);
+      if (typeof parsed === 'string') return invalid(parsed);
+      const chosen = chooseRules(parsed, entries);
+      if (typeof chosen === 'string') return invalid(chosen);
+      const { keys } = chosen.rules;
+      verifying = verify(chosen, processNowMs)
+        .then((outcome) => {
+          if (outcome.set !== undefined) {
+            const untilMs = Math.min(outcome.expiresAt * 1000, processNowMs + REMEMBERED_MS);
+            if (untilMs > processNowMs)
+              verified.set(digest, { keys, set: outcome.set, result: outcome.result }, untilMs);
+          }
+          return outcome;
+        })
+        .finally(() => {
+          underWay.delete(digest);
+        });
+      underWay.set(digest, verifying);
+    }
+    // Those who joined later have a later clock.
+    return verifying.then((outcome) =>
+      outcome.set === undefined || processNowMs < outcome.endMs ? outcome.result : EXPIRED,
+    );
   };
 }
 
@@ -151,32 +155,38 @@ function chooseRules<Product>(token: ParsedToken, entries: readonly TokenRules<P
   return { token, algorithm, kid, rules };
 }
 
-type Verified<Product> = {
-  readonly set: KeySet;
-  readonly expiresAt: number;
-  readonly result: TokenResult<Product>;
-};
+/** With a set: verified by a key of it. */
+type Outcome<Product> =
+  | { readonly set: undefined; readonly result: TokenResult<Product> }
+  | {
+      readonly set: KeySet;
+      /** Seconds: the token's `exp`. */
+      readonly expiresAt: number;
+      /** The same in milliseconds, with the skew. */
+      readonly endMs: number;
+      readonly result: TokenResult<Product>;
+    };
 
 async function verify<Product>(
-  token: ParsedToken,
-  { algorithm, kid, rules }: Chosen<Product>,
+  { token, algorithm, kid, rules }: Chosen<Product>,
   processNowMs: number,
-): Promise<Verified<Product> | TokenResult<Product>> {
+): Promise<Outcome<Product>> {
   const lookup: KeyLookup = await rules.keys.find(algorithm, kid);
-  if (lookup.state === 'unavailable') return { state: 'unavailable', why: lookup.why };
-  if (lookup.state === 'missing') return invalid(lookup.why);
-  if (!(await isSignedByAny(token.compact, lookup.keys, algorithm))) return invalid('the signature is wrong');
+  if (lookup.state === 'unavailable') return { set: undefined, result: { state: 'unavailable', why: lookup.why } };
+  if (lookup.state === 'missing') return refusal(lookup.why);
+  if (!(await isSignedByAny(token.compact, lookup.keys, algorithm))) return refusal('the signature is wrong');
   const { claims } = token;
+  const { clockSkewSeconds: skewSeconds } = rules;
   const expiresAt = own(claims, 'exp');
-  if (!isFiniteNumber(expiresAt)) return invalid('exp is missing, or no number');
+  if (!isFiniteNumber(expiresAt)) return refusal('exp is missing, or no number');
   const wrong =
-    timesWrong(claims, processNowMs, rules.clockSkewSeconds) ??
-    issuedWrong(claims, processNowMs, rules.clockSkewSeconds) ??
+    timesWrong(claims, processNowMs, skewSeconds) ??
+    issuedWrong(claims, processNowMs, skewSeconds) ??
     audienceWrong(claims, rules.audiences);
-  if (wrong !== undefined) return invalid(wrong);
-  if (rules.cloudflare && own(claims, 'type') === 'org') return invalid('the token is for the organisation only');
+  if (wrong !== undefined) return refusal(wrong);
+  if (rules.cloudflare && own(claims, 'type') === 'org') return refusal('the token is for the organisation only');
   const result = Object.freeze({ state: 'verified' as const, product: rules.accept(claims) });
-  return { set: lookup.set, expiresAt, result };
+  return { set: lookup.set, expiresAt, endMs: (expiresAt + skewSeconds) * 1000, result };
 }
 
 async function isSignedByAny(
@@ -231,6 +241,14 @@ function isBase64Url(part: string): boolean {
 
 const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 
-function invalid(why: string): { readonly state: 'invalid'; readonly why: string } {
+function invalid(why: string): Invalid {
   return { state: 'invalid', why };
 }
+
+function refusal(why: string): { readonly set: undefined; readonly result: Invalid } {
+  return { set: undefined, result: invalid(why) };
+}
+
+type Invalid = { readonly state: 'invalid'; readonly why: string };
+
+const EXPIRED: Invalid = Object.freeze({ state: 'invalid', why: 'the token has expired' });

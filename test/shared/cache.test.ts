@@ -1,0 +1,43 @@
+import { describe, expect, it } from 'vitest';
+import { createCache } from '../../src/shared/cache.ts';
+
+describe('a bounded cache', () => {
+  it.each([
+    ['before its end', 99, 'value'],
+    ['at its end', 100, undefined],
+    ['after its end', 101, undefined],
+  ])('gives an entry %s', (_, nowMs, found) => {
+    const cache = createCache<string, string>({ entriesMax: 2 });
+    cache.set('key', 'value', 100);
+    expect(cache.get('key', nowMs)).toBe(found);
+    expect(cache.size).toBe(found === undefined ? 0 : 1);
+  });
+
+  it('drops the least recently used entry when it is full', () => {
+    const cache = createCache<string, number>({ entriesMax: 2 });
+    cache.set('a', 1, Infinity);
+    cache.set('b', 2, Infinity);
+    cache.get('a', 0);
+    cache.set('c', 3, Infinity);
+    expect([cache.get('a', 0), cache.get('b', 0), cache.get('c', 0)]).toEqual([1, undefined, 3]);
+  });
+
+  it('tells of every hit and miss', () => {
+    const results: string[] = [];
+    const cache = createCache<string, number>({ entriesMax: 2, onRequest: (result) => results.push(result) });
+    cache.get('a', 0);
+    cache.set('a', 1, 10);
+    cache.get('a', 9);
+    cache.get('a', 10);
+    expect(results).toEqual(['miss', 'hit', 'miss']);
+  });
+
+  it('forgets what is deleted or cleared', () => {
+    const cache = createCache<string, number>({ entriesMax: 3 });
+    for (const key of ['a', 'b', 'c']) cache.set(key, 1, Infinity);
+    cache.delete('a');
+    expect([cache.get('a', 0), cache.size]).toEqual([undefined, 2]);
+    cache.clear();
+    expect(cache.size).toBe(0);
+  });
+});
