@@ -14,7 +14,9 @@ const shown = relative(root, target);
 const wanted = generated();
 if (process.argv.includes('--check')) {
   if (found() !== wanted) {
-    console.error(`${shown} does not belong to proto/**/*.proto: expected what \`npm run generate\` writes, found ${found() === '' ? 'nothing' : 'something else'}`);
+    console.error(
+      `${shown} does not belong to proto/**/*.proto: expected what \`npm run generate\` writes, found ${found() === '' ? 'nothing' : 'something else'}`,
+    );
     console.error('  mend: run `npm run generate` and commit the result');
     process.exit(1);
   }

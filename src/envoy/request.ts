@@ -18,12 +18,12 @@ export function readRequest(bytes: Uint8Array): RequestFacts | RequestRefusal {
   const wire = readWire(bytes);
   const { reader } = wire;
   if (!wire.hasHttp) return malformed('no HTTP request in it');
-  const method = reader.text(wire.method);
+  const method = reader.word(wire.method);
   if (!isToken(method)) return malformed('a method that is no token');
   const target = reader.text(wire.path);
   const place = canonicalPath(method, target);
   if ('reason' in place) return place;
-  const authority = reader.text(wire.host);
+  const authority = reader.word(wire.host);
   const host = canonicalHost(authority);
   if (typeof host !== 'string') return host;
   if (!isTimestamp(wire)) return malformed('a request time that is no time of the years 1 to 9999');
@@ -292,7 +292,7 @@ class WireHeaders implements Headers {
   constructor(wire: Wire) {
     this.reader = wire.reader;
     if (wire.listEntries.length > 0) for (const span of wire.listEntries) this.add(this.read(span, true));
-    else for (const entry of this.distinct(wire.mapEntries)) this.add(entry);
+    else this.addMap(wire.mapEntries);
   }
 
   has(name: string): boolean {
@@ -352,7 +352,7 @@ class WireHeaders implements Headers {
     }
     const isRaw = bytesIn(raw) > 0;
     return {
-      key: reader.text(key),
+      key: reader.word(key),
       value: isRaw ? raw : value,
       isRaw,
       next: undefined,
@@ -361,25 +361,32 @@ class WireHeaders implements Headers {
     };
   }
 
-  /** In a map the later of two equal keys counts. Keys that differ in letter case are not equal. */
-  private distinct(spans: readonly Span[]): Iterable<HeaderEntry> {
-    const entries = new Map<string, HeaderEntry>();
+  /** In a map the later of two equal keys counts. Keys that differ in letter case are not equal, but name one header;
+   *  since Envoy sends neither, both are looked for only where something collides. */
+  private addMap(spans: readonly Span[]): void {
+    let collides = false;
+    for (const span of spans) collides = this.add(this.read(span, false)) || collides;
+    if (!collides) return;
+    this.entries.clear();
+    const distinct = new Map<string, HeaderEntry>();
     for (const span of spans) {
       const entry = this.read(span, false);
-      entries.set(entry.key, entry);
+      distinct.set(entry.key, entry);
     }
-    return entries.values();
+    for (const entry of distinct.values()) this.add(entry);
   }
 
-  private add(entry: HeaderEntry): void {
+  /** True where the name was there already. */
+  private add(entry: HeaderEntry): boolean {
     const name = lowerCase(entry.key);
     const first = this.entries.get(name);
     if (first === undefined) {
       this.entries.set(name, entry);
-      return;
+      return false;
     }
     (first.last ?? first).next = entry;
     first.last = entry;
+    return true;
   }
 }
 

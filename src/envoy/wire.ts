@@ -23,7 +23,7 @@ export class Reader {
   private high = 0;
 
   constructor(bytes: Uint8Array) {
-    this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.bytes = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
   /** The next field's tag, or 0 at the end of the message. */
@@ -89,6 +89,28 @@ export class Reader {
     return span.start === span.end ? '' : this.bytes.toString('utf8', span.start, span.end);
   }
 
+  /** As `text`, for what comes again and again: methods, hosts, names of headers. Those that came lately are handed out
+   *  again, which takes a third of the time of making them. */
+  word(span: Span): string {
+    const { bytes } = this;
+    const { start, end } = span;
+    if (end - start > MAX_WORD) return this.text(span);
+    let hash = end - start;
+    let seen = 0;
+    for (let index = start; index < end; index++) {
+      const byte = bytes[index] ?? 0;
+      hash = Math.imul(hash ^ byte, 0x0100_0193);
+      seen |= byte;
+    }
+    if (seen >= 0x80) return this.text(span);
+    const slot = (hash ^ (hash >>> 15)) & (WORDS - 1);
+    const known = words[slot];
+    if (known !== undefined && isWritten(known, bytes, start, end)) return known;
+    const word = bytes.toString('latin1', start, end);
+    words[slot] = word;
+    return word;
+  }
+
   private forward(count: number, end: number): void {
     if (end - this.at < count) throw new RangeError(`expected ${count} bytes, found fewer`);
     this.at += count;
@@ -136,6 +158,20 @@ export class Reader {
   }
 }
 
+const MAX_WORD = 48;
+const WORDS = 1024;
+
+/** Words by a hash of their bytes. A newcomer takes the place of the one that has its slot. */
+const words: (string | undefined)[] = Array.from({ length: WORDS }, () => undefined);
+
+function isWritten(word: string, bytes: Buffer, start: number, end: number): boolean {
+  if (word.length !== end - start) return false;
+  for (let index = 0; index < word.length; index++) {
+    if (word.charCodeAt(index) !== bytes[start + index]) return false;
+  }
+  return true;
+}
+
 /** Fills bytes from the back: what comes last is written first, and whatever encloses it knows its length by then.
  *  One writer serves many messages, one after the other. */
 export class Writer {
@@ -179,7 +215,9 @@ export class Writer {
 
   /** A copy of what was written. */
   finish(): Uint8Array {
-    return Uint8Array.prototype.slice.call(this.bytes, this.start);
+    const copy = Buffer.allocUnsafe(this.written);
+    this.bytes.copy(copy, 0, this.start);
+    return copy;
   }
 
   private characters(text: string): void {
@@ -206,6 +244,11 @@ export class Writer {
   }
 
   private varint(value: number): void {
+    if (value < 0x80) {
+      this.make(1);
+      this.bytes[this.start] = value;
+      return;
+    }
     let size = 1;
     for (let rest = value >>> 7; rest > 0; rest >>>= 7) size++;
     this.make(size);
