@@ -1,8 +1,11 @@
 /** The check port: binds a `Check` to gRPC, with health and reflection beside it. Nothing above knows that it is
  *  grpc-js: bytes and a deadline go up, bytes come down. */
+import { X509Certificate } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
+import { existsSync } from 'node:fs';
 import { chmod, lstat, unlink } from 'node:fs/promises';
 import { connect, isIP } from 'node:net';
+import { dirname } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import type { SecureContextOptions } from 'node:tls';
 import { Server, ServerCredentials, logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
@@ -88,8 +91,6 @@ export async function startCheckServer(options: CheckServerOptions): Promise<Che
   const credentials = options.tls ? new ReplaceableTls(options.tls) : ServerCredentials.createInsecure();
   const server = new Server({
     'grpc.max_receive_message_length': RECEIVE_MAX_BYTES,
-    // Its bookkeeping per call and connection is for a debug service that is not offered here.
-    'grpc.enable_channelz': 0,
     ...(wanted.kind === 'tcp'
       ? { 'grpc.keepalive_time_ms': KEEPALIVE_MS, 'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS }
       : {}),
@@ -112,8 +113,7 @@ export async function startCheckServer(options: CheckServerOptions): Promise<Che
   const closeAll = (): void => {
     if (closed) return;
     closed = true;
-    // Without channelz, forceShutdown does not know the connections; draining with no grace destroys them.
-    server.drain(address, 0);
+    // It closes connections only while channelz, on by default, keeps a list of them.
     server.forceShutdown();
   };
 
@@ -341,24 +341,24 @@ class ReplaceableTls extends ServerCredentials {
 }
 
 function secureContext(material: TlsMaterial): SecureContextOptions {
-  const context: SecureContextOptions = {
-    cert: material.certificate,
-    key: material.key,
-    minVersion: 'TLSv1.2',
-    ...(material.clientCa === undefined ? {} : { ca: material.clientCa }),
-  };
+  const { certificate, key, clientCa } = material;
+  const context = { cert: certificate, key, minVersion: 'TLSv1.2' } as const;
   try {
-    createSecureContext(context);
+    // Empty text would pass below: as no certificate at all, and as the public authorities for clients.
+    for (const pem of clientCa === undefined ? [certificate] : [certificate, clientCa]) assertCertificate(pem);
+    const whole: SecureContextOptions = clientCa === undefined ? context : { ...context, ca: clientCa };
+    createSecureContext(whole);
+    return whole;
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : '';
     throw new Error(
-      `listen.tls: expected PEM files of a certificate and its own key, found some that do not fit${code}`,
-      {
-        cause: error,
-      },
+      `listen.tls: expected PEM files of a certificate, its own key and the clients' authority, found some that do not fit (${codeOf(error)})`,
+      { cause: error },
     );
   }
-  return context;
+}
+
+function assertCertificate(pem: string | Buffer): X509Certificate {
+  return new X509Certificate(pem);
 }
 
 async function bind(
@@ -376,8 +376,13 @@ async function bind(
     });
   });
   if (target.kind === 'unix') {
-    // Envoy runs as another user as a rule; a shared group lets it in, and nobody else.
-    await chmod(target.path, 0o660);
+    try {
+      // Envoy runs as another user as a rule; a shared group lets it in, and nobody else.
+      await chmod(target.path, 0o660);
+    } catch (error) {
+      server.forceShutdown();
+      throw new Error(bindFailure('check', written, codeOf(error)), { cause: error });
+    }
     return target;
   }
   return { ...target, port };
@@ -401,7 +406,8 @@ async function clearLeftoverSocket(path: string, written: string): Promise<void>
   try {
     found = await lstat(path);
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') return;
+    // A folder that is missing would be told as one that may not be written.
+    if (codeOf(error) === 'ENOENT' && existsSync(dirname(path))) return;
     throw new Error(bindFailure('check', written, codeOf(error)), { cause: error });
   }
   if (!found.isSocket())
