@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { canonicalPath, canonicalPathText, MAX_PATH } from '../../src/shared/path.ts';
 
@@ -140,7 +140,7 @@ describe('path text alone', () => {
 describe('laws', () => {
   it('the canonical form of a canonical path is itself', () => {
     fc.assert(
-      fc.property(target(), (text) => {
+      fc.property(targets(), (text) => {
         const result = canonicalPath('GET', text);
         fc.pre(!('reason' in result));
         expect(canonicalPath('GET', result.path)).toEqual({ path: result.path, query: undefined });
@@ -151,7 +151,7 @@ describe('laws', () => {
 
   it('a canonical path, decoded once, holds nothing that another parser could act on', () => {
     fc.assert(
-      fc.property(target(), (text) => {
+      fc.property(targets(), (text) => {
         const result = canonicalPath('GET', text);
         fc.pre(!('reason' in result));
         const decoded = decodeURIComponent(result.path);
@@ -165,7 +165,7 @@ describe('laws', () => {
 
   it('escaping an unreserved character changes neither the form nor the refusal', () => {
     fc.assert(
-      fc.property(target(), fc.nat(), fc.boolean(), (text, choice, isUpper) => {
+      fc.property(targets(), fc.nat(), fc.boolean(), (text, choice, isUpper) => {
         const places = unreservedPlaces(text);
         fc.pre(places.length > 0);
         const place = places[choice % places.length] ?? 0;
@@ -196,7 +196,7 @@ function short(result: { readonly path: string } | { readonly reason: string }):
 }
 
 /** Targets of pieces that matter, so that most are nearly right. */
-function target(): fc.Arbitrary<string> {
+function targets(): fc.Arbitrary<string> {
   const piece = fc.oneof(
     { weight: 6, arbitrary: fc.constantFrom('a', 'B', '7', '-', '.', '_', '~', '/', '/a', '/b.c', '*', ':', '@', '+') },
     {
