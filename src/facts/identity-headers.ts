@@ -1,7 +1,7 @@
 /** An identity from plain headers, as an authenticating proxy sets them (oauth2-proxy's `x-forwarded-email` and
  *  `x-forwarded-groups`). Without a proxy that removes the client's own copies this is an open door. */
 import type { Identity, IdentityFact } from '../model/identity.ts';
-import type { RequestFacts } from '../model/request.ts';
+import type { Headers, RequestFacts } from '../model/request.ts';
 import { normalEmail } from '../shared/email.ts';
 import { readGroups } from './claims.ts';
 import type { Provider } from './claims.ts';
@@ -34,24 +34,35 @@ export function createIdentityHeaders(
     if (text === '') return undefined;
     const email = normalEmail(text);
     if (email === undefined) return { state: 'invalid', why: `${options.email} is no e-mail address` };
-    const groups = options.groups === undefined ? undefined : groupsOf(headers, options.groups);
+    const groups = options.groups === undefined ? NO_GROUPS : groupsOf(headers, options.groups);
     return { state: 'known', identity: identityOf(email, groups, provider) };
   };
 }
 
-/** undefined: none, or unreadable. */
-function groupsOf(headers: RequestFacts['headers'], name: string): readonly string[] | undefined {
-  const written = headers.single(name, { commaAllowed: true, utf8Allowed: true });
-  if (written.state === 'absent') return undefined;
-  if (written.state === 'unreadable') return undefined;
-  return headers
-    .all(name)
+interface Groups {
+  /** undefined: the header is absent. */
+  readonly list: readonly string[] | undefined;
+  /** The header holds something that is no text: who knows which group that was. */
+  readonly incomplete: boolean;
+}
+
+const NO_GROUPS: Groups = Object.freeze({ list: undefined, incomplete: false });
+
+function groupsOf(headers: Headers, name: string): Groups {
+  const values = headers.all(name);
+  if (values.length === 0) return NO_GROUPS;
+  const list = values
+    .filter((value) => !value.includes(REPLACEMENT))
     .flatMap((value) => value.split(','))
     .map((group) => group.trim())
     .filter((group) => group !== '');
+  return { list, incomplete: values.some((value) => value.includes(REPLACEMENT)) };
 }
 
-function identityOf(email: string, groups: readonly string[] | undefined, provider: Identity['provider']): Identity {
+/** Stands for bytes that are not UTF-8. */
+const REPLACEMENT = '\uFFFD';
+
+function identityOf(email: string, groups: Groups, provider: Identity['provider']): Identity {
   return {
     source: 'headers',
     issuer: undefined,
@@ -60,9 +71,9 @@ function identityOf(email: string, groups: readonly string[] | undefined, provid
     email,
     name: undefined,
     provider,
-    groups: readGroups(groups, provider?.type).list,
-    groupsIncomplete: false,
-    groupsClaim: groups,
+    groups: readGroups(groups.list, provider?.type).list,
+    groupsIncomplete: groups.incomplete,
+    groupsClaim: groups.list,
     amr: undefined,
     acr: undefined,
     authTime: undefined,
