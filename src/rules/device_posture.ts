@@ -1,5 +1,6 @@
 import { identityJudge, seenIdentity } from './rule.ts';
 import type { RuleType } from './rule.ts';
+import { at, warning } from '../model/fault.ts';
 import type { Verdict } from '../model/verdict.ts';
 import { exactObject, isId, text } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
@@ -14,6 +15,17 @@ export const devicePosture: RuleType<ShapeOutput<typeof shape>> = {
   reads: 'identity',
   shape,
   needs: (_, { postureFromIdentity }) => (postureFromIdentity ? [{ fact: 'identity' }] : [{ fact: 'posture' }]),
+  link({ value, place }, _, report) {
+    if (value.account_id !== undefined)
+      report(
+        warning(
+          { ...at(place, 'account_id'), atKey: true },
+          'setting_without_effect',
+          'expected integration_uid alone, found an account_id beside it',
+          'remove account_id',
+        ),
+      );
+  },
   anyOf(values, { postureFromIdentity }) {
     const uids = new Set(values.map((value) => foldedUid(value.integration_uid)));
     const judge = (entries: ReadonlyMap<string, unknown> | undefined): Verdict => {

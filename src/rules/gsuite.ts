@@ -1,7 +1,7 @@
 import { groupsJudge, linkProvider, providerJudge, seenGroups, seenProvider } from './rule.ts';
 import type { RuleType } from './rule.ts';
 import { at } from '../model/fault.ts';
-import { emailText, normalEmail } from '../shared/email.ts';
+import { emailText } from '../shared/email.ts';
 import { exactObject, id } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
@@ -21,13 +21,7 @@ export const gsuite: RuleType<ShapeOutput<typeof shape>> = {
   anyOf: (values) =>
     providerJudge(values, (ofOne) => {
       const addresses = new Set(ofOne.map((value) => value.email));
-      // A plain string of the token stands for an e-mail address, but is kept as it came.
-      const isWanted = (address: string): boolean => {
-        if (addresses.has(address)) return true;
-        const normal = normalEmail(address);
-        return normal !== undefined && addresses.has(normal);
-      };
-      return groupsJudge((group) => group.email !== undefined && isWanted(group.email));
+      return groupsJudge((group) => group.email !== undefined && addresses.has(group.email));
     }),
   seen: (context) => seenProvider(context, seenGroups),
   providerTypes: ['google-apps'],

@@ -9,6 +9,8 @@ export function normalEmail(written: string): string | undefined {
   if (split < 1 || split > MAX_LOCAL || written.length > MAX_LOCAL + MAX_DOMAIN) return undefined;
   if (/[\s,<>"\u0000-\u001f\u007f]/.test(written)) return undefined;
   const local = written.slice(0, split);
+  // Whoever writes `*@` means a whole domain, and nobody has that address.
+  if (local === '*') return undefined;
   const domain = normalDomain(written.slice(split + 1));
   return domain === undefined ? undefined : `${asciiLower(local)}@${domain}`;
 }
