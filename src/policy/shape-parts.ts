@@ -4,8 +4,8 @@ import type { Place, Report } from '../model/fault.ts';
 import type { RuleObject } from '../model/objects.ts';
 import { readRule } from '../rules/registry.ts';
 import { nearest } from '../shared/nearest.ts';
-import { also, checkedText, exactObject, flag, listOf, quoted, readText, shaped, z } from '../shared/shape.ts';
-import type { Finding, Shape } from '../shared/shape.ts';
+import { also, checkedText, flag, listOf, quoted, readText, shaped, z } from '../shared/shape.ts';
+import type { Finding, Shape, exactObject } from '../shared/shape.ts';
 import type { RuleSetObject } from './objects.ts';
 
 /** An object of a file, without nulls. */

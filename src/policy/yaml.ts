@@ -1,7 +1,7 @@
 /** YAML 1.2 (and so JSON) as plain data, and the way back from a path to a line. The only place that knows the
  *  `yaml` package. */
-import { Alias, LineCounter, Pair, Scalar, YAMLMap, YAMLSeq, parseDocument } from 'yaml';
-import type { Document, Node as YamlNode, YAMLError } from 'yaml';
+import { Alias, LineCounter, Scalar, YAMLMap, YAMLSeq, parseDocument } from 'yaml';
+import type { Document, Pair, Node as YamlNode, YAMLError } from 'yaml';
 import { fault } from '../model/fault.ts';
 import type { Fault, Place, Position } from '../model/fault.ts';
 import { parseJson } from './json.ts';
