@@ -46,6 +46,9 @@ export interface CheckServerOptions {
   readonly reflection?: { readonly proto: string; readonly folders: readonly string[] } | undefined;
   /** Checks that may wait at the same time; 1,000 where absent. Checks that answer synchronously never wait. */
   readonly waitingMax?: number | undefined;
+  /** How long a check may take whose caller would wait longer; 5,250 where absent, since a check ends itself after
+   *  5,000. */
+  readonly checkMaxMs?: number | undefined;
 }
 
 export interface CheckServer {
@@ -80,6 +83,15 @@ export const CHECK_SERVICE = 'envoy.service.auth.v3.Authorization';
 export const LAST_RESORT: Uint8Array = Uint8Array.from([
   0x0a, 0x02, 0x08, 0x0e, 0x12, 0x05, 0x0a, 0x03, 0x08, 0xf7, 0x03,
 ]);
+
+/** How long a check whose caller gives up at `deadlineMs` may take before it is answered without it: what is left, less
+ *  a quarter of the margin that a check keeps itself (a tenth, 5 to 50 ms). The check gives up its facts at the whole of
+ *  that margin and everything else at half of it, so it speaks first. Milliseconds; `Infinity` where the caller does not
+ *  say. */
+export function patienceMs(deadlineMs: number, nowMs: number): number {
+  const leftMs = deadlineMs - nowMs;
+  return Math.max(0, leftMs - Math.min(Math.max(leftMs / 40, 1.25), 12.5));
+}
 
 /** Binds the port and begins to answer. Rejects with one plain line where the port cannot be had, TLS material does
  *  not fit together, or the .proto of reflection is missing. */
@@ -158,8 +170,7 @@ const RECEIVE_MAX_BYTES = 16 * 1024 * 1024;
 const KEEPALIVE_MS = 60_000;
 const KEEPALIVE_TIMEOUT_MS = 20_000;
 const WAITING_MAX = 1_000;
-/** A check keeps its own deadline of at most 5 s; this one is for a check that does not. */
-const LATE_AFTER_MS = 5_250;
+const CHECK_MAX_MS = 5_250;
 
 const CHECK_DEFINITION: ServiceDefinition = {
   check: {
@@ -181,6 +192,7 @@ function createDesk(options: CheckServerOptions): {
 } {
   const { check } = options;
   const waitingMax = options.waitingMax ?? WAITING_MAX;
+  const checkMaxMs = options.checkMaxMs ?? CHECK_MAX_MS;
   let waiting = 0;
 
   const refuse = (respond: sendUnaryData<Uint8Array>, kind: CheckFailure, error: unknown): void => {
@@ -212,12 +224,15 @@ function createDesk(options: CheckServerOptions): {
       // Nobody is there to be answered, and a cancelled check is not a failed one.
       return !call.cancelled;
     };
-    const timer = setTimeout(() => {
-      if (!close()) return;
-      // Whatever it decides from here on reaches nobody.
-      incoming.abandon();
-      refuse(respond, 'late', undefined);
-    }, lateAfter(incoming.deadlineMs));
+    const timer = setTimeout(
+      () => {
+        if (!close()) return;
+        // Whatever it decides from here on reaches nobody.
+        incoming.abandon();
+        refuse(respond, 'late', undefined);
+      },
+      Math.min(patienceMs(incoming.deadlineMs, Date.now()), checkMaxMs),
+    );
     const answer = (bytes: Uint8Array): void => {
       if (!close()) return;
       if (saysSomething(bytes)) respond(null, bytes);
@@ -264,13 +279,6 @@ const REASON_OF: Readonly<Record<CheckFailure, UnavailableReason>> = {
 /** Zero bytes are a CheckResponse with status 0, which Envoy reads as allow. */
 function saysSomething(bytes: unknown): bytes is Uint8Array {
   return bytes instanceof Uint8Array && bytes.byteLength > 0;
-}
-
-/** A quarter of the margin that a check keeps to its caller's deadline (a tenth of it, 5 to 50 ms): the check gives up
- *  its facts at the whole of it and everything else at half, so it speaks first. */
-function lateAfter(deadlineMs: number): number {
-  const budget = deadlineMs - Date.now();
-  return Math.max(0, Math.min(budget - Math.min(Math.max(budget / 40, 1.25), 12.5), LATE_AFTER_MS));
 }
 
 /** One call as the check sees it. The listener is added only when somebody wants to hear of the caller's leaving:

@@ -3,7 +3,7 @@ import type { ClientHttp2Session, IncomingHttpHeaders } from 'node:http2';
 import { sample, uint8Array } from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Check, CheckCall } from '../../src/envoy/check.ts';
-import { LAST_RESORT, startCheckServer } from '../../src/envoy/server.ts';
+import { LAST_RESORT, patienceMs, startCheckServer } from '../../src/envoy/server.ts';
 import type { CheckServer, CheckServerOptions } from '../../src/envoy/server.ts';
 import {
   ALLOW,
@@ -129,6 +129,23 @@ describe('a check', () => {
 });
 
 describe('the deadline', () => {
+  const SHORT = { checkMaxMs: 20 };
+
+  it.each([
+    // left, patience
+    [Infinity, Infinity],
+    [600_000, 599_987.5],
+    [10_000, 9_987.5],
+    [200, 195],
+    [100, 97.5],
+    [20, 18.75],
+    [1, 0],
+    [0, 0],
+    [-5_000, 0],
+  ])('that is %s ms away leaves a check %s ms', (left, patience) => {
+    expect(patienceMs(1_000_000 + left, 1_000_000)).toBe(patience);
+  });
+
   it('is the one the caller sends, in milliseconds since the epoch', async () => {
     const seen: number[] = [];
     const { client } = await serving(
@@ -149,9 +166,9 @@ describe('the deadline', () => {
     const options = serverOptions((_bytes, call) => {
       seen.push(call);
       return NEVER;
-    });
+    }, SHORT);
     const { client, server } = await serving(options);
-    const answer = await client.check(Buffer.alloc(0), { deadline: Date.now() + 1_000 });
+    const answer = await client.check(Buffer.alloc(0));
     expect(answer).toEqual(unavailableBytes('fact_unavailable'));
     expect(options.failures).toEqual(['late']);
     expect(server.waiting).toBe(0);
@@ -161,9 +178,9 @@ describe('the deadline', () => {
 
   it('counts a check once that ends after it', async () => {
     const end = deferred<Uint8Array>();
-    const options = serverOptions(() => end.promise);
+    const options = serverOptions(() => end.promise, SHORT);
     const { client, server } = await serving(options);
-    await client.check(Buffer.alloc(0), { deadline: Date.now() + 300 });
+    await client.check(Buffer.alloc(0));
     end.resolve(ALLOW);
     await turn();
     expect(options.failures).toEqual(['late']);
