@@ -25,7 +25,11 @@ export class UsageError extends Error {}
 type Options = NonNullable<ParseArgsConfig['options']>;
 
 /** Parses options, unknown ones being a UsageError. */
-export function parsed<const O extends Options>(args: readonly string[], options: O, positionals = false) {
+export function parsed<const O extends Options>(
+  args: readonly string[],
+  options: O,
+  positionals = false,
+): ReturnType<typeof parseArgs<{ options: O; allowPositionals: boolean; strict: true }>> {
   try {
     return parseArgs({ args: [...args], options, allowPositionals: positionals, strict: true });
   } catch (error) {

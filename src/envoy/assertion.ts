@@ -21,7 +21,11 @@ export function createAssertion(
         jti: decisionId,
         sub: who?.subject,
         email: who?.email,
-        postern: { application: decision.application?.name, policy: decision.policy?.name, risk_level: decision.riskLevel },
+        postern: {
+          application: decision.application?.name,
+          policy: decision.policy?.name,
+          risk_level: decision.riskLevel,
+        },
       },
       key,
       { kid: key.thumbprint, typ: 'JWT' },

@@ -70,7 +70,12 @@ export interface CheckParts {
   /** A random id, never used twice. */
   newId(): string;
   /** After the decision: counts step-ups, remembers what was allowed. */
-  settle(decision: EngineDecision, context: EvaluationContext, application: CompiledApplication, byRedirect: boolean): Settled | Promise<Settled>;
+  settle(
+    decision: EngineDecision,
+    context: EvaluationContext,
+    application: CompiledApplication,
+    byRedirect: boolean,
+  ): Settled | Promise<Settled>;
   readonly watch: {
     stage(stage: Stage, seconds: number): void;
     readonly fact: FactFinished;
@@ -91,7 +96,9 @@ export function createCheck(parts: CheckParts): Check {
       if (!snapshot) throw new Error('no revision is loaded');
       const day = new Day(parts, snapshot, call, decisionId);
       const answer = day.run(bytes);
-      return answer instanceof Promise ? answer.catch((error: unknown) => failure(parts, error, decisionId, revision)) : answer;
+      return answer instanceof Promise
+        ? answer.catch((error: unknown) => failure(parts, error, decisionId, revision))
+        : answer;
     } catch (error) {
       return failure(parts, error, decisionId, revision);
     }
@@ -139,7 +146,13 @@ class Day {
     if (!application) return this.#respond({ decision: noApplication(), attempt: 0 }, request, undefined, undefined);
     const context = new EvaluationContext(request, this.#parts.nowMs());
     const { watch } = this.#parts;
-    const gathering = gather(application, context, this.#snapshot.sources, { finished: watch.fact, monotonicMs: this.#parts.monotonicMs }, () => this.#deadline().reached);
+    const gathering = gather(
+      application,
+      context,
+      this.#snapshot.sources,
+      { finished: watch.fact, monotonicMs: this.#parts.monotonicMs },
+      () => this.#deadline().reached,
+    );
     if (!gathering) return this.#decide(application, context);
     return this.#inTime(
       gathering.then(() => this.#decide(application, context)),
@@ -153,7 +166,8 @@ class Day {
     this.#finish('gather');
     const decision = decide(application, context);
     this.#finish('decide');
-    const byRedirect = decision.outcome === 'step_up' && this.#snapshot.portal !== undefined && isRedirectable(context.request);
+    const byRedirect =
+      decision.outcome === 'step_up' && this.#snapshot.portal !== undefined && isRedirectable(context.request);
     const settled = this.#parts.settle(decision, context, application, byRedirect);
     if (!(settled instanceof Promise)) return this.#respond(settled, context.request, application, context);
     return this.#inTime(
@@ -227,7 +241,9 @@ class Day {
     const deadline = this.#deadline();
     if (deadline.guarded) return answer;
     deadline.guarded = true;
-    const late = deadline.passed.then(() => this.#encode(lateDecision(application), request, application, context, undefined, undefined));
+    const late = deadline.passed.then(() =>
+      this.#encode(lateDecision(application), request, application, context, undefined, undefined),
+    );
     return Promise.race([answer, late]);
   }
 

@@ -46,7 +46,11 @@ export type AccessResult =
       /** Who was let in by an allow policy: only then does the adaptive step follow. */
       readonly identity: Identity | undefined;
     }
-  | { readonly outcome: 'deny'; readonly reason: Extract<Reason, 'policy_denied' | 'no_policy_matched'>; readonly policy: CompiledPolicy | undefined }
+  | {
+      readonly outcome: 'deny';
+      readonly reason: Extract<Reason, 'policy_denied' | 'no_policy_matched'>;
+      readonly policy: CompiledPolicy | undefined;
+    }
   | {
       readonly outcome: 'unauthenticated';
       readonly reason: Extract<Reason, 'not_authenticated' | 'token_invalid' | 'session_expired'>;
@@ -55,7 +59,12 @@ export type AccessResult =
       readonly tokenSent: boolean;
       readonly why: string;
     }
-  | { readonly outcome: 'unavailable'; readonly reason: 'fact_unavailable'; readonly policy: CompiledPolicy | undefined; readonly why: string };
+  | {
+      readonly outcome: 'unavailable';
+      readonly reason: 'fact_unavailable';
+      readonly policy: CompiledPolicy | undefined;
+      readonly why: string;
+    };
 
 /** The verdict of a rule set. A group's unknown is kept: it is read as "no" only at the policy. */
 export function judgeRuleSet(set: CompiledRuleSet, context: EvaluationContext): Verdict {
@@ -68,21 +77,36 @@ export function judgeRuleSet(set: CompiledRuleSet, context: EvaluationContext): 
 /** The walk. Where a fact is unknown the answer is the one that every possible outcome of it agrees on; where they
  *  differ, the caller logs in, or else 503. Never an allow. */
 export function decideAccess(access: CompiledAccess, context: EvaluationContext): AccessResult {
-  if (access.preflightBypass && isPreflight(context)) return { outcome: 'allow', reason: 'policy_bypassed', policy: undefined, identity: undefined };
+  if (access.preflightBypass && isPreflight(context))
+    return { outcome: 'allow', reason: 'policy_bypassed', policy: undefined, identity: undefined };
   const credentials = context.serviceCredentials;
   if (access.takesServiceTokens && (credentials.state === 'malformed' || credentials.state === 'refused')) {
-    return { outcome: 'unauthenticated', reason: 'token_invalid', policy: undefined, loginMayHelp: false, tokenSent: true, why: credentials.why };
+    return {
+      outcome: 'unauthenticated',
+      reason: 'token_invalid',
+      policy: undefined,
+      loginMayHelp: false,
+      tokenSent: true,
+      why: credentials.why,
+    };
   }
   const walk: Walk = { openLogin: undefined, openUnavailable: undefined, allowPossible: false, denyOpen: false };
   for (const policy of access.first) {
     const verdict = judgeRuleSet(policy.rules, context);
     if (verdict === 'met') {
-      return { outcome: 'allow', reason: policy.decision === 'bypass' ? 'policy_bypassed' : 'policy_allowed', policy, identity: undefined };
+      return {
+        outcome: 'allow',
+        reason: policy.decision === 'bypass' ? 'policy_bypassed' : 'policy_allowed',
+        policy,
+        identity: undefined,
+      };
     }
     if (verdict === 'no_identity' || verdict === 'unavailable') keepOpen(walk, policy, verdict, true);
   }
   if (access.takesServiceTokens && credentials.state === 'valid') {
-    return walk.openUnavailable ? unavailable(walk.openUnavailable) : { outcome: 'deny', reason: 'no_policy_matched', policy: undefined };
+    return walk.openUnavailable
+      ? unavailable(walk.openUnavailable)
+      : { outcome: 'deny', reason: 'no_policy_matched', policy: undefined };
   }
   for (const policy of access.second) {
     const verdict = policy.decision === 'allow' ? judgeAllow(policy, context) : judgeDeny(policy, context);
@@ -95,7 +119,9 @@ export function decideAccess(access: CompiledAccess, context: EvaluationContext)
     if (policy.decision === 'allow') return walk.denyOpen ? undecided(walk, context) : allowed(access, policy, context);
     return walk.allowPossible ? undecided(walk, context) : { outcome: 'deny', reason: 'policy_denied', policy };
   }
-  return walk.allowPossible ? undecided(walk, context) : { outcome: 'deny', reason: 'no_policy_matched', policy: undefined };
+  return walk.allowPossible
+    ? undecided(walk, context)
+    : { outcome: 'deny', reason: 'no_policy_matched', policy: undefined };
 }
 
 interface Walk {
@@ -105,7 +131,12 @@ interface Walk {
   denyOpen: boolean;
 }
 
-function keepOpen(walk: Walk, policy: CompiledPolicy, verdict: Exclude<Verdict, 'met' | 'unmet' | 'not_stated'>, allows: boolean): void {
+function keepOpen(
+  walk: Walk,
+  policy: CompiledPolicy,
+  verdict: Exclude<Verdict, 'met' | 'unmet' | 'not_stated'>,
+  allows: boolean,
+): void {
   if (verdict === 'no_identity') walk.openLogin ??= policy;
   else walk.openUnavailable ??= policy;
   if (allows) walk.allowPossible = true;
@@ -134,9 +165,17 @@ function allowed(access: CompiledAccess, policy: CompiledPolicy, context: Evalua
   const { identity } = fact;
   const limitMs = policy.sessionMs ?? access.sessionMs;
   if (limitMs !== undefined) {
-    const ageMs = identity.issuedAt === undefined ? Number.POSITIVE_INFINITY : context.processNowMs - identity.issuedAt * 1000;
+    const ageMs =
+      identity.issuedAt === undefined ? Number.POSITIVE_INFINITY : context.processNowMs - identity.issuedAt * 1000;
     if (!(ageMs <= limitMs + identity.clockSkewSeconds * 1000)) {
-      return { outcome: 'unauthenticated', reason: 'session_expired', policy, loginMayHelp: true, tokenSent: true, why: sessionWhy(ageMs, limitMs) };
+      return {
+        outcome: 'unauthenticated',
+        reason: 'session_expired',
+        policy,
+        loginMayHelp: true,
+        tokenSent: true,
+        why: sessionWhy(ageMs, limitMs),
+      };
     }
   }
   return { outcome: 'allow', reason: 'policy_allowed', policy, identity };
@@ -146,18 +185,43 @@ function undecided(walk: Walk, context: EvaluationContext): AccessResult {
   if (!walk.openLogin) return unavailable(walk.openUnavailable);
   const fact = context.identity;
   return fact.state === 'invalid'
-    ? { outcome: 'unauthenticated', reason: 'token_invalid', policy: undefined, loginMayHelp: true, tokenSent: true, why: fact.why }
-    : { outcome: 'unauthenticated', reason: 'not_authenticated', policy: undefined, loginMayHelp: true, tokenSent: false, why: `policy "${walk.openLogin.named.name}" needs a login` };
+    ? {
+        outcome: 'unauthenticated',
+        reason: 'token_invalid',
+        policy: undefined,
+        loginMayHelp: true,
+        tokenSent: true,
+        why: fact.why,
+      }
+    : {
+        outcome: 'unauthenticated',
+        reason: 'not_authenticated',
+        policy: undefined,
+        loginMayHelp: true,
+        tokenSent: false,
+        why: `policy "${walk.openLogin.named.name}" needs a login`,
+      };
 }
 
 function unavailable(policy: CompiledPolicy | undefined): AccessResult {
-  return { outcome: 'unavailable', reason: 'fact_unavailable', policy: undefined, why: policy ? `a fact of policy "${policy.named.name}" could not be had` : 'a fact could not be had' };
+  return {
+    outcome: 'unavailable',
+    reason: 'fact_unavailable',
+    policy: undefined,
+    why: policy ? `a fact of policy "${policy.named.name}" could not be had` : 'a fact could not be had',
+  };
 }
 
 function sessionWhy(ageMs: number, limitMs: number): string {
-  return Number.isFinite(ageMs) ? `the token is ${Math.round(ageMs / 1000)} s old, the session lasts ${Math.round(limitMs / 1000)} s` : 'the token does not say when it was issued';
+  return Number.isFinite(ageMs)
+    ? `the token is ${Math.round(ageMs / 1000)} s old, the session lasts ${Math.round(limitMs / 1000)} s`
+    : 'the token does not say when it was issued';
 }
 
 function isPreflight({ request }: EvaluationContext): boolean {
-  return request.method === 'OPTIONS' && request.headers.has('origin') && request.headers.has('access-control-request-method');
+  return (
+    request.method === 'OPTIONS' &&
+    request.headers.has('origin') &&
+    request.headers.has('access-control-request-method')
+  );
 }

@@ -11,7 +11,14 @@ import { DestinationIndexBuilder, parseDestination } from './destinations.ts';
 import type { DestinationIndex } from './destinations.ts';
 import type { Lookups } from './link.ts';
 import { isReference } from './objects.ts';
-import type { ApplicationObject, GroupObject, PolicyObject, PolicySet, ResourceRuleObject, RuleSetObject } from './objects.ts';
+import type {
+  ApplicationObject,
+  GroupObject,
+  PolicyObject,
+  PolicySet,
+  ResourceRuleObject,
+  RuleSetObject,
+} from './objects.ts';
 
 /** A policy set that is free of faults, turned into what a request needs: an index of destinations, and for each
  *  application its judges and the union of their needs. */
@@ -50,7 +57,12 @@ export type CompileSettings = Pick<AdaptiveInput, 'settings' | 'providers' | 'an
 
 /** Compiles a linked set without faults. `pause` is awaited every few applications, so that the event loop goes on
  *  deciding requests by the revision before. */
-export async function compile(set: PolicySet, lookups: Lookups, settings: CompileSettings, pause: () => Promise<void>): Promise<CompiledSet> {
+export async function compile(
+  set: PolicySet,
+  lookups: Lookups,
+  settings: CompileSettings,
+  pause: () => Promise<void>,
+): Promise<CompiledSet> {
   const scope = groupScope(set, lookups);
   const reusable = new Map(set.policies.map((policy) => [policy.id, policy]));
   const rulesByApplication = new Map<string, ResourceRuleObject[]>();
@@ -62,7 +74,12 @@ export async function compile(set: PolicySet, lookups: Lookups, settings: Compil
   const builder = new DestinationIndexBuilder<CompiledApplication>();
   const applications: CompiledApplication[] = [];
   for (const source of set.applications) {
-    const application = compileApplication(source, rulesByApplication.get(source.id), { set, scope, reusable, settings });
+    const application = compileApplication(source, rulesByApplication.get(source.id), {
+      set,
+      scope,
+      reusable,
+      settings,
+    });
     applications.push(application);
     for (const { text } of source.destinations) {
       const destination = parseDestination(text);
@@ -82,14 +99,26 @@ interface Compiling {
   readonly settings: CompileSettings;
 }
 
-function compileApplication(source: ApplicationObject, resourceRules: readonly ResourceRuleObject[] | undefined, compiling: Compiling): CompiledApplication {
+function compileApplication(
+  source: ApplicationObject,
+  resourceRules: readonly ResourceRuleObject[] | undefined,
+  compiling: Compiling,
+): CompiledApplication {
   const policies = source.policies.map((entry) => {
     if (!isReference(entry)) return entry;
     const policy = compiling.reusable.get(entry.reference);
     if (!policy) throw new Error(`unlinked policy ${entry.reference}`);
     return policy;
   });
-  const adaptive = resourceRules && compileResourceRules({ application: source, rules: resourceRules, set: compiling.set, scope: compiling.scope, ...compiling.settings });
+  const adaptive =
+    resourceRules &&
+    compileResourceRules({
+      application: source,
+      rules: resourceRules,
+      set: compiling.set,
+      scope: compiling.scope,
+      ...compiling.settings,
+    });
   return Object.freeze({
     named: Object.freeze({ id: source.id, name: source.name }),
     access: compileAccess(source, policies, compiling.scope),
@@ -119,10 +148,18 @@ function compileAccess(source: ApplicationObject, policies: readonly PolicyObjec
 }
 
 function compileRuleSet(set: RuleSetObject, scope: RuleScope): CompiledRuleSet {
-  return { include: judgesOf(set.include, scope), require: judgeAll(set.require, scope), exclude: judgesOf(set.exclude, scope) };
+  return {
+    include: judgesOf(set.include, scope),
+    require: judgeAll(set.require, scope),
+    exclude: judgesOf(set.exclude, scope),
+  };
 }
 
-function compileNeeds(policies: readonly PolicyObject[], adaptive: CompiledAdaptive | undefined, scope: RuleScope): ApplicationNeeds {
+function compileNeeds(
+  policies: readonly PolicyObject[],
+  adaptive: CompiledAdaptive | undefined,
+  scope: RuleScope,
+): ApplicationNeeds {
   const facts = new Set<FactName>();
   const linkedTokens = new Set<string>();
   const evaluations = new Map<string, { readonly evaluateUrl: string; readonly keysUrl: string }>();
@@ -140,7 +177,12 @@ function compileNeeds(policies: readonly PolicyObject[], adaptive: CompiledAdapt
     if (policy.decision === 'non_identity') facts.add('service_token');
   }
   adaptive?.needs.forEach(add);
-  return Object.freeze({ facts, linkedTokens: [...linkedTokens], evaluations: [...evaluations.values()], engines: [...engines] });
+  return Object.freeze({
+    facts,
+    linkedTokens: [...linkedTokens],
+    evaluations: [...evaluations.values()],
+    engines: [...engines],
+  });
 }
 
 /** The scope of the rules, with groups that judge: each compiled when first named, judged at most once per request. */
@@ -186,7 +228,9 @@ class CompiledGroup implements LinkedGroup {
   get needs(): readonly Need[] {
     // Compiled here, at load, and not by the first request that asks.
     this.#compiled();
-    this.#needs ??= [this.#source.include, this.#source.require, this.#source.exclude].flatMap((rules) => needsOf(rules, this.#scope));
+    this.#needs ??= [this.#source.include, this.#source.require, this.#source.exclude].flatMap((rules) =>
+      needsOf(rules, this.#scope),
+    );
     return this.#needs;
   }
 

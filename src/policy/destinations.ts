@@ -46,7 +46,10 @@ export function parseDestination(text: string): { readonly value: Destination } 
       host: host.labels,
       hostText: host.text,
       hostLiterals: host.text.replaceAll('*', '').length,
-      hostWildcards: host.labels === '*' ? Number.POSITIVE_INFINITY : host.labels.filter((label) => typeof label !== 'string').length,
+      hostWildcards:
+        host.labels === '*'
+          ? Number.POSITIVE_INFINITY
+          : host.labels.filter((label) => typeof label !== 'string').length,
       pathPieces,
       pathLiterals: pathPieces.reduce((sum, piece) => sum + piece.length, 0),
     }),
@@ -57,7 +60,8 @@ export function parseDestination(text: string): { readonly value: Destination } 
 export function coversPath(pieces: readonly string[], path: string): boolean {
   const first = pieces[0] ?? '';
   if (!path.startsWith(first)) return false;
-  if (pieces.length === 1) return first === '' || path.length === first.length || path.charCodeAt(first.length) === SLASH;
+  if (pieces.length === 1)
+    return first === '' || path.length === first.length || path.charCodeAt(first.length) === SLASH;
   let from = first.length;
   for (let i = 1; i < pieces.length - 1; i += 1) {
     const piece = pieces[i] ?? '';
@@ -81,7 +85,10 @@ export function coversHost(destination: Destination, host: string): boolean {
   if (destination.hostWildcards === 0) return destination.hostText === host;
   if (isIpLiteral(host)) return false;
   const labels = host.split('.');
-  return labels.length === destination.host.length && destination.host.every((label, i) => coversLabel(label, labels[i] ?? ''));
+  return (
+    labels.length === destination.host.length &&
+    destination.host.every((label, i) => coversLabel(label, labels[i] ?? ''))
+  );
 }
 
 /** Sorts the more specific pattern first: host without `*`, fewer labels with `*`, more literal host characters,
@@ -111,7 +118,10 @@ export class DestinationIndexBuilder<Target> {
   /** Label count → the sets of wildcard positions in use, a `*` or `.` for each label. */
   readonly #masks = new Map<number, Set<string>>();
   /** Host with its wildcard labels written `*` → the patterns of that form. */
-  readonly #wildcards = new Map<string, Map<string, { readonly sample: Destination; readonly paths: PathIndex<Target> }>>();
+  readonly #wildcards = new Map<
+    string,
+    Map<string, { readonly sample: Destination; readonly paths: PathIndex<Target> }>
+  >();
   #any: PathIndex<Target> | undefined;
   readonly #entries: Entry<Target>[] = [];
 
@@ -138,13 +148,15 @@ export class DestinationIndexBuilder<Target> {
 
   #pathsFor(destination: Destination): PathIndex<Target> {
     if (destination.host === '*') return (this.#any ??= new PathIndex());
-    if (destination.hostWildcards === 0) return inserted(this.#exact, destination.hostText, () => new PathIndex<Target>());
+    if (destination.hostWildcards === 0)
+      return inserted(this.#exact, destination.hostText, () => new PathIndex<Target>());
     const labels = destination.host;
     const mask = labels.map((label) => (typeof label === 'string' ? '.' : '*')).join('');
     inserted(this.#masks, labels.length, () => new Set<string>()).add(mask);
     const form = labels.map((label) => (typeof label === 'string' ? label : '*')).join('.');
     const ofForm = inserted(this.#wildcards, form, () => new Map());
-    return inserted(ofForm, destination.hostText, () => ({ sample: destination, paths: new PathIndex<Target>() })).paths;
+    return inserted(ofForm, destination.hostText, () => ({ sample: destination, paths: new PathIndex<Target>() }))
+      .paths;
   }
 
   #findWildcard(host: string, path: string): Entry<Target> | undefined {
@@ -266,12 +278,20 @@ function isIpLiteral(host: string): boolean {
   return last === 93 || (last >= 48 && last <= 57 && /(?:^|\.)\d+$/.test(host));
 }
 
-function parseHost(hostText: string, text: string): { readonly text: string; readonly labels: '*' | readonly HostLabel[] } | Finding {
+function parseHost(
+  hostText: string,
+  text: string,
+): { readonly text: string; readonly labels: '*' | readonly HostLabel[] } | Finding {
   if (hostText === '') return invalid(text, 'a host', 'write host/path, or */path for any host');
   if (hostText === '*') return { text: '*', labels: '*' };
   if (hostText.includes('@')) return invalid(text, 'no user info', 'remove everything up to the @');
   if (hostText.startsWith('[')) return parseIpv6(hostText, text);
-  if (hostText.includes(':')) return invalid(text, 'no port', `write ${quoted(text.replace(/:\d*/, ''))}; the port of a request is never compared`);
+  if (hostText.includes(':'))
+    return invalid(
+      text,
+      'no port',
+      `write ${quoted(text.replace(/:\d*/, ''))}; the port of a request is never compared`,
+    );
   if (hostText.endsWith('.')) return invalid(text, 'no trailing dot', 'remove it');
   const labels: HostLabel[] = [];
   for (const written of hostText.split('.')) {
@@ -280,7 +300,9 @@ function parseHost(hostText: string, text: string): { readonly text: string; rea
     labels.push(label);
   }
   const starred = labels.some((label) => typeof label !== 'string');
-  const canonicalText = labels.map((label) => (typeof label === 'string' ? label : `${label.before}*${label.after}`)).join('.');
+  const canonicalText = labels
+    .map((label) => (typeof label === 'string' ? label : `${label.before}*${label.after}`))
+    .join('.');
   if (starred) {
     const literal = labels.filter((label) => typeof label === 'string');
     if (literal.length > 0 && literal.every((label) => /^(?:\d+|0x[0-9a-f]*)$/.test(label))) {
@@ -290,24 +312,38 @@ function parseHost(hostText: string, text: string): { readonly text: string; rea
     return { text: canonicalText, labels };
   }
   const host = canonicalHost(canonicalText);
-  if (typeof host !== 'string') return invalid(text, 'a host name or IP address', `no request can have the host ${quoted(hostText)}`);
+  if (typeof host !== 'string')
+    return invalid(text, 'a host name or IP address', `no request can have the host ${quoted(hostText)}`);
   return { text: host, labels: host.split('.') };
 }
 
-function parseIpv6(hostText: string, text: string): { readonly text: string; readonly labels: readonly HostLabel[] } | Finding {
-  if (hostText.includes('*')) return invalid(text, 'no * in an IP address', 'name each address as a destination of its own');
+function parseIpv6(
+  hostText: string,
+  text: string,
+): { readonly text: string; readonly labels: readonly HostLabel[] } | Finding {
+  if (hostText.includes('*'))
+    return invalid(text, 'no * in an IP address', 'name each address as a destination of its own');
   if (!hostText.endsWith(']')) return invalid(text, 'no port', 'end the host at the ]');
   const host = canonicalHost(hostText);
-  return typeof host === 'string' ? { text: host, labels: [host] } : invalid(text, 'an IPv6 address in brackets', 'write it such as [2001:db8::1]');
+  return typeof host === 'string'
+    ? { text: host, labels: [host] }
+    : invalid(text, 'an IPv6 address in brackets', 'write it such as [2001:db8::1]');
 }
 
 function parseLabel(written: string, text: string): HostLabel | Finding {
   if (written === '') return invalid(text, 'no empty label in the host', 'remove the extra dot');
   const stars = written.split('*').length - 1;
-  if (stars > 1) return invalid(text, 'at most one * per host label', 'use one *, which matches any run of characters within the label');
-  if (stars === 1 && /^xn--/i.test(written)) return invalid(text, 'no * in a label beginning xn--', 'name each host, or use * for the whole label');
+  if (stars > 1)
+    return invalid(
+      text,
+      'at most one * per host label',
+      'use one *, which matches any run of characters within the label',
+    );
+  if (stars === 1 && /^xn--/i.test(written))
+    return invalid(text, 'no * in a label beginning xn--', 'name each host, or use * for the whole label');
   const ascii = /^[\u0000-\u007f]*$/.test(written) ? written.toLowerCase() : stars === 0 ? domainToASCII(written) : '';
-  if (ascii === '' || !/^[a-z0-9_*-]+$/.test(ascii)) return invalid(text, 'host labels of letters, digits, - and _', `correct ${quoted(written)}`);
+  if (ascii === '' || !/^[a-z0-9_*-]+$/.test(ascii))
+    return invalid(text, 'host labels of letters, digits, - and _', `correct ${quoted(written)}`);
   if (ascii.length > 63) return invalid(text, 'host labels of at most 63 characters', `shorten ${quoted(written)}`);
   if (stars === 0) return ascii;
   const at = ascii.indexOf('*');
@@ -317,7 +353,12 @@ function parseLabel(written: string, text: string): HostLabel | Finding {
 function parsePath(pathText: string, text: string): { readonly value: readonly string[] } | Finding {
   if (pathText === '' || pathText === '/' || pathText === '/*') return { value: WHOLE_HOST };
   for (const segment of pathText.split('/')) {
-    if (segment.split('*').length > 2) return invalid(text, 'at most one * per path segment', 'use one *, which matches any run of characters, / included');
+    if (segment.split('*').length > 2)
+      return invalid(
+        text,
+        'at most one * per path segment',
+        'use one *, which matches any run of characters, / included',
+      );
   }
   const encoded = pathText.replaceAll(/[^\u0000-\u007f]+/g, encodeURIComponent);
   // A raw `*` is the wildcard, an escaped one is a character, and canonical paths decode it: so the wildcards are

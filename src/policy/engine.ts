@@ -50,7 +50,13 @@ export function refused(refusal: RequestRefusal): EngineDecision {
 
 /** The deadline has passed while something was still being waited for. */
 export function lateDecision(application: CompiledApplication | undefined): EngineDecision {
-  return { ...BLANK, outcome: 'unavailable', reason: 'fact_unavailable', application: application?.named, why: 'the deadline passed' };
+  return {
+    ...BLANK,
+    outcome: 'unavailable',
+    reason: 'fact_unavailable',
+    application: application?.named,
+    why: 'the deadline passed',
+  };
 }
 
 const BLANK = Object.freeze({
@@ -90,7 +96,11 @@ function allowed(
   };
 }
 
-function refusedByAccess(application: CompiledApplication, access: Exclude<AccessResult, { outcome: 'allow' }>, context: EvaluationContext): EngineDecision {
+function refusedByAccess(
+  application: CompiledApplication,
+  access: Exclude<AccessResult, { outcome: 'allow' }>,
+  context: EvaluationContext,
+): EngineDecision {
   const unauthenticated = access.outcome === 'unauthenticated';
   return {
     ...BLANK,

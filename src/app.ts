@@ -1,0 +1,257 @@
+/** The process's whole life: start, reload, drain, stop. */
+import { randomUUID } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+import { probeRoutes } from './admin/probes.ts';
+import { startAdminServer } from './admin/server.ts';
+import type { AdminServer } from './admin/server.ts';
+import { createDecisionLog } from './decision-log.ts';
+import { createCheck } from './envoy/check.ts';
+import type { CheckFinished, CheckParts } from './envoy/check.ts';
+import { unavailableAnswer } from './envoy/response.ts';
+import { startCheckServer } from './envoy/server.ts';
+import type { CheckServer } from './envoy/server.ts';
+import { createKeySets } from './facts/key-set.ts';
+import { createLogger } from './log.ts';
+import type { Logger } from './log.ts';
+import { createMetrics } from './metrics.ts';
+import type { Metrics } from './metrics.ts';
+import { faultText } from './policy/fault-text.ts';
+import type { LocatedFault } from './policy/fault-text.ts';
+import { createLoader } from './revision.ts';
+import type { Loaded, Revision } from './revision.ts';
+import { changedOnlyAtRestart } from './settings.ts';
+import type { Override } from './settings-overrides.ts';
+import { listenText } from './shared/listen.ts';
+import { watchFolder } from './watch.ts';
+import type { FolderWatch } from './watch.ts';
+
+export interface AppOptions {
+  readonly folder: string;
+  readonly overrides: readonly Override[];
+}
+
+export interface App {
+  /** Drains and stops: answers go on for a while, what is in hand is finished. A second call stops at once. */
+  stop(): Promise<void>;
+}
+
+/** What keeps the process from starting, in lines that say what to type. */
+export class StartError extends Error {
+  readonly faults: readonly LocatedFault[];
+
+  constructor(message: string, faults: readonly LocatedFault[] = []) {
+    super(message);
+    this.faults = faults;
+  }
+}
+
+/** Starts the parts in order; if one fails, those begun are stopped, the newest first. */
+export async function startApp({ folder, overrides }: AppOptions): Promise<App> {
+  const metrics = createMetrics();
+  const keySets = createKeySets({
+    onRead: (read) => metrics.factFinished('identity', read.seconds, read.failure === undefined),
+  });
+  const loader = createLoader({ folder, overrides, keySets, makesKeys: true, metrics });
+  const loaded = await loader.load();
+  if (!loaded.revision) throw new StartError(`the configuration in ${folder} cannot be used`, loaded.faults);
+  let revision = loaded.revision;
+  const { settings } = revision;
+  const logger = createLogger({ level: settings.log.level });
+  const running: Running = { draining: false };
+  const begun: (() => Promise<void>)[] = [async () => logger.close(), async () => keySets.stop()];
+  try {
+    const check = createCheck(checkParts(() => revision, metrics, logger));
+    const checkServer = await startCheckServer({
+      address: listenText(settings.listen.check),
+      tls: revision.tls,
+      check,
+      unavailable: (reason) => unavailableAnswer(reason, randomUUID(), revision.id),
+      failed(kind, error) {
+        metrics.checkFailed(kind);
+        logger.error('a check was answered 503', { kind, error });
+      },
+      reflection: PROTO,
+    });
+    begun.push(async () => checkServer.stopNow());
+    metrics.watchWaiting(() => checkServer.waiting);
+    const adminServer = await startAdminServer({
+      address: listenText(settings.listen.admin),
+      tokens: () => revision.settings.admin.tokens,
+      routes: probeRoutes({
+        metrics,
+        readiness: () => (running.draining ? { ready: false, reason: 'draining' } : { ready: true }),
+      }),
+    });
+    begun.push(async () => adminServer.stop());
+
+    const use = (next: Revision): void => {
+      keySets.keep(next.keySetUrls);
+      metrics.setRevision(next.id);
+      metrics.keepApplications(next.compiled.applications.map(({ named }) => named.name));
+    };
+    keySets.start();
+    use(revision);
+    metrics.reloaded('success', Date.now() / 1000);
+    logWarnings(logger, loaded);
+
+    let lastFailed = '';
+    const watch = watchFolder({
+      paths: [{ path: folder, deep: true }, ...loaded.outside],
+      onError: (error) =>
+        logger.warn('changes are looked for twice a second, because the system does not tell of them', { error }),
+      async onChange() {
+        const next = await loader.load();
+        if (next.revision?.id === revision.id || (!next.revision && next.id === lastFailed)) return;
+        watch.setPaths([{ path: folder, deep: true }, ...next.outside]);
+        lastFailed = next.revision ? '' : next.id;
+        if (!next.revision) {
+          metrics.reloaded('failure', Date.now() / 1000);
+          logRefused(logger, next, revision.id);
+          return;
+        }
+        const before = revision;
+        // The one assignment: a request has read the old revision, or reads this one.
+        revision = next.revision;
+        use(revision);
+        metrics.reloaded('success', Date.now() / 1000);
+        logger.setLevel(revision.settings.log.level);
+        logger.info('revision is live', { revision: revision.id, before: before.id });
+        logWarnings(logger, next);
+        const fixed = changedOnlyAtRestart(before.settings, revision.settings);
+        if (fixed.length > 0) logger.warn('settings changed that only a restart puts into effect', { settings: fixed });
+        replaceTls(checkServer, before, revision, logger);
+      },
+    });
+    begun.push(async () => watch.stop());
+    await watch.ready;
+    checkServer.setServing(true);
+    logger.ready({ check: checkServer.address, admin: adminServer.address, revision: revision.id });
+    return lifeOf({ checkServer, adminServer, watch, keySets, logger, running });
+  } catch (error) {
+    for (const stop of begun.toReversed()) await stop().catch(() => undefined);
+    throw error instanceof StartError ? error : new StartError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+interface Running {
+  draining: boolean;
+}
+
+const PROTO = {
+  proto: 'envoy/service/auth/v3/external_auth.proto',
+  folders: [fileURLToPath(new URL('../proto', import.meta.url))],
+};
+
+const DRAIN = { graceMs: 5_000, deadlineMs: 10_000 };
+
+function checkParts(revision: () => Revision, metrics: Metrics, logger: Logger): CheckParts {
+  const logDecision = createDecisionLog({
+    logger,
+    mode: () => revision().settings.log.decisions,
+    dropped: metrics.decisionLogDropped,
+  });
+  return {
+    snapshot: () => revision().snapshot,
+    nowMs: Date.now,
+    monotonicMs: () => performance.now(),
+    newId: randomUUID,
+    settle: (decision) => ({ decision, attempt: 1 }),
+    watch: {
+      stage: metrics.stageFinished,
+      fact: metrics.factFinished,
+      finished(check) {
+        count(check, metrics);
+        logDecision({
+          decisionId: check.decisionId,
+          timeMs: Date.now(),
+          durationMs: check.seconds * 1000,
+          revision: check.revision,
+          decision: check.decision,
+          request: check.request,
+          clientAddress: check.request && revision().snapshot.sources.clientAddress(check.request),
+          country: check.context?.location?.country,
+        });
+      },
+      failed(error, decisionId) {
+        metrics.checkFailed('thrown');
+        metrics.decided(undefined, 'unavailable', 'internal_error');
+        logger.error('a check failed and was answered 503', { decision_id: decisionId, error });
+      },
+    },
+  };
+}
+
+function count({ decision, seconds }: CheckFinished, metrics: Metrics): void {
+  const application = decision.application?.name;
+  metrics.checkFinished(decision.outcome, seconds);
+  metrics.decided(application, decision.outcome, decision.reason);
+  if (decision.riskLevel) metrics.riskLevel(application, decision.riskLevel);
+  if (!decision.adaptive) return;
+  for (const rule of decision.adaptive.trace.rules) {
+    for (const { name, verdict, unknown } of rule.factors)
+      metrics.factorVerdict(name.replace(/\.\d+$/, ''), unknown ? 'UNKNOWN' : verdict);
+  }
+}
+
+function logWarnings(logger: Logger, { faults }: Loaded): void {
+  for (const one of faults) if (one.fault.severity === 'warning') logger.warn('configuration', faultFields(one));
+}
+
+function logRefused(logger: Logger, { faults, id }: Loaded, running: string): void {
+  const wrong = faults.filter(({ fault }) => fault.severity === 'fault');
+  logger.error(`a changed configuration was refused; revision ${running} stays in force`, {
+    refused: id,
+    revision: running,
+    faults: wrong.length,
+  });
+  for (const one of wrong.slice(0, FAULTS_LOGGED_MAX)) logger.error('configuration', faultFields(one));
+}
+
+const FAULTS_LOGGED_MAX = 100;
+
+function faultFields(located: LocatedFault): Readonly<Record<string, unknown>> {
+  const { fault } = located;
+  return { fault: faultText(located).split('\n')[0], code: fault.code, mend: fault.mend };
+}
+
+function replaceTls(server: CheckServer, before: Revision, after: Revision, logger: Logger): void {
+  if (!after.tls || JSON.stringify(after.tls) === JSON.stringify(before.tls)) return;
+  try {
+    server.replaceTls(after.tls);
+    logger.info('the check port has new TLS material');
+  } catch (error) {
+    logger.error('the check port keeps its TLS material', { error });
+  }
+}
+
+interface Parts {
+  readonly checkServer: CheckServer;
+  readonly adminServer: AdminServer;
+  readonly watch: FolderWatch;
+  readonly keySets: ReturnType<typeof createKeySets>;
+  readonly logger: Logger;
+  readonly running: Running;
+}
+
+/** What happens at the end. */
+function lifeOf({ checkServer, adminServer, watch, keySets, logger, running }: Parts): App {
+  return {
+    async stop() {
+      if (running.draining) {
+        await checkServer.stopNow();
+        return;
+      }
+      running.draining = true;
+      logger.info('draining: still answering, no longer ready', {
+        grace_ms: DRAIN.graceMs,
+        deadline_ms: DRAIN.deadlineMs,
+      });
+      await watch.stop();
+      await checkServer.drain(DRAIN);
+      await adminServer.stop();
+      keySets.stop();
+      logger.info('stopped');
+      await logger.close();
+    },
+  };
+}

