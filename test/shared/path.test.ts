@@ -106,9 +106,12 @@ const rows: readonly (readonly [target: string, expected: string, method?: strin
 ];
 
 describe('a request target', () => {
-  it.each(rows)('%s is %s', (target, expected, method = 'GET') => {
-    expect(short(canonicalPath(method, target))).toBe(expected);
-  });
+  it.each(rows.map(([text, expected, method]): [string, string, string] => [text, expected, method ?? 'GET']))(
+    '%s is %s',
+    (target, expected, method) => {
+      expect(short(canonicalPath(method, target))).toBe(expected);
+    },
+  );
 
   it.each([
     ['/a', undefined],
@@ -121,7 +124,7 @@ describe('a request target', () => {
 });
 
 describe('path text alone', () => {
-  it.each(rows.filter(([target, , method]) => method === undefined && !/[?#]/.test(target) && target !== '*'))(
+  it.each(rows.filter(isPathAlone).map(([text, expected]): [string, string] => [text, expected]))(
     '%s is %s, as in a request',
     (target, expected) => {
       expect(short(canonicalPathText(target))).toBe(expected);
@@ -189,6 +192,10 @@ describe('laws', () => {
     );
   });
 });
+
+function isPathAlone([text, , method]: (typeof rows)[number]): boolean {
+  return method === undefined && !/[?#]/.test(text) && text !== '*';
+}
 
 function short(result: { readonly path: string } | { readonly reason: string }): string {
   if ('path' in result) return result.path;
