@@ -1,0 +1,256 @@
+import { describe, expect, it } from 'vitest';
+import { createDecisionLog, decisionLine } from '../src/decision-log.ts';
+import type { DecisionRecord, DecisionsLogged } from '../src/decision-log.ts';
+import { createLogger } from '../src/log.ts';
+import type { Decision, Outcome } from '../src/model/decision.ts';
+import type { Identity } from '../src/model/identity.ts';
+import type { Headers, RequestFacts } from '../src/model/request.ts';
+
+const JWT = 'eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl';
+const SECRET = 'marked-secret';
+
+const IDENTITY: Identity = {
+  source: 'token',
+  issuer: 'https://example.cloudflareaccess.com',
+  audiences: [SECRET],
+  subject: 'ann-1',
+  email: 'ann@example.com',
+  name: SECRET,
+  provider: { id: '11111111-1111-1111-1111-111111111111', type: 'okta' },
+  groups: [{ id: SECRET, name: SECRET, email: undefined }],
+  groupsIncomplete: false,
+  amr: ['pwd'],
+  acr: undefined,
+  authTime: undefined,
+  issuedAt: undefined,
+  expiresAt: undefined,
+  session: SECRET,
+  tokenId: SECRET,
+  country: SECRET,
+  posture: new Map([['x', SECRET]]),
+  riskScore: SECRET,
+  samlAttributes: new Map([['x', SECRET]]),
+  oidcClaims: new Map([['x', SECRET]]),
+  hasOidcFields: false,
+  authContexts: [],
+  accounts: [SECRET],
+  userExists: true,
+  clockSkewSeconds: 30,
+};
+
+const DECISION: Decision = {
+  outcome: 'deny',
+  reason: 'policy_denied',
+  application: { id: '9a4b2f0e-3f55-4a57-9b0e-000000000001', name: 'Orders' },
+  policy: { id: 'p-1', name: 'Blocked' },
+  resourceRule: { id: 'r-1', name: 'Orders, staff' },
+  riskLevel: 'MEDIUM',
+  riskScore: 42.25,
+  identity: IDENTITY,
+  linkedIdentity: undefined,
+  challenge: undefined,
+  loginMayHelp: false,
+  tokenSent: true,
+  cookies: [SECRET],
+  why: 'policy "Blocked" matched by email',
+};
+
+function headers(traceparent?: string): Headers {
+  return {
+    has: () => true,
+    all: () => [SECRET],
+    single: (name) =>
+      name === 'traceparent' && traceparent !== undefined
+        ? { state: 'one', value: traceparent }
+        : { state: name === 'traceparent' ? 'absent' : 'several' },
+    cookies: () => [SECRET],
+    names: () => [SECRET],
+  };
+}
+
+function request(more: Partial<RequestFacts> = {}): RequestFacts {
+  return {
+    method: 'GET',
+    host: 'orders.example.com',
+    path: '/api/v1/orders',
+    query: SECRET,
+    target: `/api/v1/orders?${SECRET}`,
+    authority: SECRET,
+    scheme: 'https',
+    headers: headers('00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'),
+    timeMs: 0,
+    sourceAddress: undefined,
+    principal: SECRET,
+    certificate: SECRET,
+    body: { state: 'whole', bytes: Buffer.from(SECRET) },
+    metadata: () => ({ secret: SECRET }),
+    streamId: SECRET,
+    protocol: SECRET,
+    ...more,
+  };
+}
+
+function record(more: Partial<DecisionRecord> = {}): DecisionRecord {
+  return {
+    decisionId: '0198f3c2-0000-7000-8000-000000000001',
+    timeMs: Date.parse('2026-03-04T14:30:00Z'),
+    durationMs: 0.123_456,
+    revision: '0123456789ab',
+    decision: DECISION,
+    request: request(),
+    clientAddress: { text: '203.0.113.7', family: 4, bytes: Uint8Array.of(203, 0, 113, 7) },
+    country: 'CA',
+    ...more,
+  };
+}
+
+function parsed(more: Partial<DecisionRecord> = {}): Record<string, unknown> {
+  return JSON.parse(decisionLine(record(more))) as Record<string, unknown>;
+}
+
+describe('the line of a decision', () => {
+  it('says what was decided, of what, for whom and why', () => {
+    expect(parsed()).toEqual({
+      level: 'info',
+      time: '2026-03-04T14:30:00.000Z',
+      msg: 'decision',
+      decision_id: '0198f3c2-0000-7000-8000-000000000001',
+      outcome: 'deny',
+      reason: 'policy_denied',
+      why: 'policy "Blocked" matched by email',
+      method: 'GET',
+      host: 'orders.example.com',
+      path: '/api/v1/orders',
+      client_address: '203.0.113.7',
+      country: 'CA',
+      application: { id: '9a4b2f0e-3f55-4a57-9b0e-000000000001', name: 'Orders' },
+      policy: { id: 'p-1', name: 'Blocked' },
+      resource_rule: { id: 'r-1', name: 'Orders, staff' },
+      risk_level: 'MEDIUM',
+      risk_score: 42.25,
+      subject: 'ann-1',
+      email: 'ann@example.com',
+      provider: '11111111-1111-1111-1111-111111111111',
+      revision: '0123456789ab',
+      duration_ms: 0.123,
+      trace_id: '4bf92f3577b34da6a3ce929d0e0e4736',
+    });
+  });
+
+  it('leaves out what is not known', () => {
+    const bare: Decision = {
+      ...DECISION,
+      outcome: 'bad_request',
+      reason: 'request_malformed',
+      application: undefined,
+      policy: undefined,
+      resourceRule: undefined,
+      riskLevel: undefined,
+      riskScore: undefined,
+      identity: undefined,
+    };
+    const line = parsed({ decision: bare, request: undefined, clientAddress: undefined, country: undefined });
+    expect(Object.keys(line)).toEqual([
+      'level',
+      'time',
+      'msg',
+      'decision_id',
+      'outcome',
+      'reason',
+      'why',
+      'revision',
+      'duration_ms',
+    ]);
+  });
+
+  it('keeps a risk score of zero', () => {
+    expect(parsed({ decision: { ...DECISION, riskScore: 0 } })['risk_score']).toBe(0);
+  });
+
+  it('names the linked identity where nobody is logged in', () => {
+    const linkedIdentity = { subject: 'bot-1', email: undefined };
+    const line = parsed({ decision: { ...DECISION, identity: undefined, linkedIdentity } });
+    expect([line['subject'], line['email'], line['provider']]).toEqual(['bot-1', undefined, undefined]);
+  });
+
+  it('holds no header, cookie, query, body, certificate or claim', () => {
+    expect(decisionLine(record())).not.toContain(SECRET);
+  });
+
+  it('holds no token that stands in a path or a reason', () => {
+    const decision = { ...DECISION, why: `the token ${JWT} is expired` };
+    const line = parsed({ decision, request: request({ path: `/verify/${JWT}` }) });
+    expect([line['why'], line['path']]).toEqual(['the token [redacted] is expired', '/verify/[redacted]']);
+  });
+
+  it('is one line of bounded length, whatever is asked for', () => {
+    const long = 'é\n"'.repeat(20_000);
+    const decision = { ...DECISION, why: long, identity: { ...IDENTITY, subject: long, email: long } };
+    const line = decisionLine(record({ decision, request: request({ method: long, host: long, path: long }) }));
+    expect(line).not.toContain('\n');
+    expect(line.length).toBeLessThan(12_000);
+  });
+
+  it.each([
+    ['00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01', '4bf92f3577b34da6a3ce929d0e0e4736'],
+    ['00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00', '4bf92f3577b34da6a3ce929d0e0e4736'],
+    [
+      'cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-the-future-brings',
+      '4bf92f3577b34da6a3ce929d0e0e4736',
+    ],
+    ['00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x', undefined],
+    ['cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01.x', undefined],
+    ['ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01', undefined],
+    ['00-00000000000000000000000000000000-00f067aa0ba902b7-01', undefined],
+    ['00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01', undefined],
+    ['00-4BF92F3577B34DA6A3CE929D0E0E4736-00F067AA0BA902B7-01', undefined],
+    ['00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01', undefined],
+    ['00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7', undefined],
+    [SECRET, undefined],
+    ['', undefined],
+    [undefined, undefined],
+  ])('of the traceparent %j has the trace id %s', (traceparent, expected) => {
+    expect(parsed({ request: request({ headers: headers(traceparent) }) })['trace_id']).toBe(expected);
+  });
+});
+
+describe('the decision log', () => {
+  const OUTCOMES: readonly Outcome[] = ['allow', 'unauthenticated', 'step_up', 'deny', 'bad_request', 'unavailable'];
+
+  it.each<[DecisionsLogged, readonly Outcome[]]>([
+    ['all', OUTCOMES],
+    ['deny', OUTCOMES.slice(1)],
+    ['none', []],
+  ])('of %s writes %j, at every level of the log', (mode, expected) => {
+    const lines: string[] = [];
+    const logger = createLogger({ level: 'silent', destination: { write: (line) => lines.push(line) } });
+    const write = createDecisionLog({ logger, mode: () => mode });
+    for (const outcome of OUTCOMES) write(record({ decision: { ...DECISION, outcome } }));
+    expect(lines.map((line) => (JSON.parse(line) as { outcome: string }).outcome)).toEqual(expected);
+    expect(lines.every((line) => line.endsWith('}\n'))).toBe(true);
+  });
+
+  it('asks for its mode anew each time', () => {
+    let mode: DecisionsLogged = 'none';
+    const lines: string[] = [];
+    const write = createDecisionLog({
+      logger: createLogger({ level: 'info', destination: { write: (line) => lines.push(line) } }),
+      mode: () => mode,
+    });
+    write(record());
+    mode = 'all';
+    write(record());
+    expect(lines).toHaveLength(1);
+  });
+
+  it('tells of every line that is dropped', () => {
+    let dropped = 0;
+    const logger = createLogger({ level: 'info', destination: { write: () => undefined } });
+    const full = { ...logger, line: () => false };
+    const write = createDecisionLog({ logger: full, mode: () => 'deny', dropped: () => (dropped += 1) });
+    write(record());
+    write(record({ decision: { ...DECISION, outcome: 'allow' } }));
+    write(record());
+    expect(dropped).toBe(2);
+  });
+});
