@@ -30,7 +30,7 @@ export interface LinkSettings {
     readonly envoy_jwt_authn: { readonly enabled: boolean };
     readonly headers: { readonly enabled: boolean };
   };
-  readonly admin: { readonly accounts: readonly string[] };
+  readonly admin: { readonly accounts: readonly string[]; readonly tokens: readonly unknown[] };
   readonly external_evaluation: { readonly allow_hosts: readonly string[] };
   readonly posture: { readonly from: string };
   readonly risk_scores: { readonly from: 'token' | 'state' };
