@@ -240,12 +240,11 @@ async function build(
   const tls = tlsOf(files, settings);
   if (files.hasFaults) return undefined;
   const lookups = createLookups(shaped.set, settings);
-  const { risk, identity, geo } = settings;
-  const anonymousSource = geo.anonymous_database !== undefined || geo.headers.anonymous !== undefined;
+  const { risk, identity } = settings;
   const compiled = await compile(
     shaped.set,
     lookups,
-    { settings: risk, providers: identity.providers, anonymousSource },
+    { settings: risk, providers: identity.providers },
     createPause(),
   );
   return Object.freeze({

@@ -39,25 +39,10 @@ export interface Authenticators {
   readonly others: IssuerProofs;
 }
 
-/** Entries of one issuer add up; for one amr or acr value the first entry counts. */
+/** Compiles the authenticators, of which there is one for an issuer at most. */
 export function compileAuthenticators(authenticators: readonly Authenticator[]): Authenticators {
-  const merged = new Map<string, Authenticator>();
-  for (const entry of authenticators) {
-    const known = merged.get(entry.issuer);
-    merged.set(
-      entry.issuer,
-      known
-        ? {
-            issuer: entry.issuer,
-            acr: [...known.acr, ...entry.acr],
-            amr: [...known.amr, ...entry.amr],
-            trustBareMfa: known.trustBareMfa || entry.trustBareMfa,
-          }
-        : entry,
-    );
-  }
   return {
-    byIssuer: new Map([...merged].map(([issuer, entry]) => [issuer, issuerProofs(entry)])),
+    byIssuer: new Map(authenticators.map((entry) => [entry.issuer, issuerProofs(entry)])),
     others: issuerProofs({ issuer: '', acr: [], amr: [], trustBareMfa: false }),
   };
 }

@@ -4,7 +4,6 @@ import type { Identity } from '../model/identity.ts';
 import { advertisedAcrs } from './acr-values.ts';
 import { flowAssurance } from './assurance.ts';
 import type { Assurance } from './assurance.ts';
-import { describeAlternative } from './authentication-flow.ts';
 import type { Authenticators, IssuerProofs, Proof } from './proofs.ts';
 import type { Flow, FlowAlternative, ProviderMention } from './steps.ts';
 
@@ -180,6 +179,13 @@ function issuerFlow(
       };
     }),
   });
+}
+
+/** `PASSWORD, then TOKEN or OTP`. */
+function describeAlternative({ first, second }: FlowAlternative): string {
+  const later = second.filter((step) => step !== 'NONE').join(' or ');
+  if (later === '') return first;
+  return first === 'NONE' ? later : `${first}, then ${later}`;
 }
 
 function limitOf(flow: Flow, reauthenticate: boolean): number | undefined {

@@ -55,15 +55,6 @@ export interface Flow {
   readonly acrValues: readonly string[];
 }
 
-/** A flow with where it was written. */
-export interface AuthenticationFlow extends Flow {
-  /** Always there; may not be declared. */
-  readonly system: boolean;
-  /** As written, without nulls: what an API echoes. */
-  readonly written: Readonly<Record<string, unknown>>;
-  readonly place: Place;
-}
-
 /** A first step and a choice of second ones. */
 export interface FlowAlternative {
   readonly first: FirstStep;
@@ -80,11 +71,3 @@ export interface ProviderMention {
   readonly name: string | undefined;
   readonly place: Place;
 }
-
-/** A first step without a second one. */
-export function stepAlone(first: FirstStep): FlowAlternative {
-  return { first, second: ['NONE'], idpDomainBased: false, oidcIdentityProviders: [] };
-}
-
-/** The alternative that nobody can meet. */
-export const DENY_ALONE: FlowAlternative = Object.freeze(stepAlone('DENY'));

@@ -1,10 +1,7 @@
 /** Did this user authenticate strongly enough for the risk of this request? The law of Entrust's resource rules:
  *  risk factors add points, points choose a level, a level chooses an authentication flow; a flow that the token does
  *  not satisfy is a step-up. */
-import { flowIndex } from '../flow/authentication-flow.ts';
-import type { FlowIndex } from '../flow/authentication-flow.ts';
 import { compileAuthenticators } from '../flow/proofs.ts';
-import type { Authenticators } from '../flow/proofs.ts';
 import {
   compileFlow,
   forIssuer,
@@ -14,7 +11,7 @@ import {
   satisfies,
 } from '../flow/satisfaction.ts';
 import type { CompiledFlow, Satisfaction } from '../flow/satisfaction.ts';
-import type { Flow, ProviderMention } from '../flow/steps.ts';
+import type { Flow } from '../flow/steps.ts';
 import type { EvaluationContext, Need } from '../model/context.ts';
 import type { Challenge, Named, Reason, RiskLevel } from '../model/decision.ts';
 import type { Identity } from '../model/identity.ts';
@@ -26,31 +23,21 @@ import { factorType } from '../risk/registry.ts';
 import { levelOf, scoreOf, shownScore } from '../risk/score.ts';
 import { anyJudge } from '../rules/rule.ts';
 import type { Judge, RuleScope } from '../rules/rule.ts';
-import { nearest } from '../shared/nearest.ts';
-import { ALL_GROUPS } from './objects.ts';
-import type {
-  ApplicationObject,
-  FactorObject,
-  Filter,
-  FlowUse,
-  Mention,
-  PolicySet,
-  ResourceRuleObject,
-} from './objects.ts';
+import { isAllGroups } from './link-rules.ts';
+import type { Lookups } from './lookups.ts';
+import type { ApplicationObject, FactorObject, Filter, FlowUse, PolicySet, ResourceRuleObject } from './objects.ts';
 
 /** What compiling one application's resource rules reads; all of it linked and free of faults. */
 export interface AdaptiveInput {
   readonly application: ApplicationObject;
   /** The rules whose `resourceId` is the application, disabled ones included; at least one. */
   readonly rules: readonly ResourceRuleObject[];
-  /** For flows, acrs, authenticators, lists, transaction rules and risk engines. */
-  readonly set: PolicySet;
+  readonly set: Pick<PolicySet, 'authenticators'>;
+  readonly lookups: Pick<Lookups, 'flow' | 'acr' | 'mentionedProvider' | 'factorScope'>;
   /** For groups that judge. */
   readonly scope: RuleScope;
   readonly settings: RiskSettings;
   readonly providers: readonly ProviderObject[];
-  /** Some source tells whether an address is anonymous. */
-  readonly anonymousSource: boolean;
 }
 
 /** The resource rules of one application, ready to decide. */
@@ -186,8 +173,8 @@ export interface AlternativeTrace {
 
 /** Compiles the resource rules of one application. Throws where the set has not been linked. */
 export function compileResourceRules(input: AdaptiveInput): CompiledAdaptive {
-  const parts = partsOf(input.set, input.providers);
-  const scope = factorScope(input.application, input.set, input.settings, input.anonymousSource);
+  const parts = partsOf(input);
+  const scope = input.lookups.factorScope(input.application);
   const rules = input.rules
     .map((rule) => compileRule(rule, input, parts, scope))
     .sort((a, b) => (a.named.id < b.named.id ? -1 : 1));
@@ -207,28 +194,6 @@ export function compileResourceRules(input: AdaptiveInput): CompiledAdaptive {
     score: input.settings.score,
     rules,
   });
-}
-
-/** What the risk factors of one application's rules may ask for, at load. */
-export function factorScope(
-  application: ApplicationObject,
-  set: PolicySet,
-  settings: RiskSettings,
-  anonymousSource: boolean,
-): FactorScope {
-  const { lists, transactionRules, engineRules } = factorParts(set);
-  return {
-    list: (id) => lists.get(id.toLowerCase()),
-    transactionRule: (idOrName) => transactionRules.find(idOrName),
-    engineRule: (idOrName) => engineRules.find(idOrName),
-    transactionDetails: new Map(application.transaction.map(({ name, usage }) => [name, { usage }])),
-    settings,
-    anonymousSource,
-    nearest: (kind, written) => {
-      if (kind === 'list') return nearest(written, lists.keys());
-      return nearest(written, (kind === 'transaction_rule' ? transactionRules : engineRules).names);
-    },
-  };
 }
 
 /** Decides one request that an allow policy has let through. Pure and synchronous. Throws where nobody is logged in,
@@ -573,86 +538,30 @@ function alternativeTrace({ judged, flow, satisfaction }: Offer): AlternativeTra
 
 /** What the rules of all applications of one set share. */
 interface SetParts {
-  readonly providers: readonly ProviderObject[];
+  /** E-mail domain → provider id. */
   readonly domainProviders: ReadonlyMap<string, string>;
-  readonly flows: FlowIndex;
   readonly compiledFlow: (flow: Flow) => CompiledFlow;
-  readonly providerId: (mention: ProviderMention) => string | undefined;
 }
 
-/** Kept as long as the set itself, so that a set of many applications does not pay for each of them. */
-const PARTS = new WeakMap<PolicySet, SetParts>();
+/** Kept as long as the lookups of a set, so that a set of many applications does not pay for each of them. */
+const PARTS = new WeakMap<AdaptiveInput['lookups'], SetParts>();
 
-function partsOf(set: PolicySet, providers: readonly ProviderObject[]): SetParts {
-  const known = PARTS.get(set);
-  if (known && known.providers === providers) return known;
-  const byId = new Map(providers.map(({ id }) => [id.toLowerCase(), id.toLowerCase()]));
-  const byName = new Map(providers.map(({ id, name }) => [name, id.toLowerCase()]));
-  const providerId = ({ id, name }: ProviderMention): string | undefined => {
-    if (id !== undefined) return byId.get(id.toLowerCase());
-    return name === undefined ? undefined : byName.get(name);
-  };
-  const parts: SetParts = {
-    providers,
-    domainProviders: new Map(
-      providers.flatMap(({ id, domains }) => domains.map((domain) => [domain, id.toLowerCase()] as const)),
-    ),
-    flows: flowIndex(set.flows),
-    compiledFlow: rememberedFlows(compileAuthenticators(set.authenticators), providerId),
-    providerId,
-  };
-  PARTS.set(set, parts);
-  return parts;
-}
-
-function rememberedFlows(authenticators: Authenticators, providerId: SetParts['providerId']): SetParts['compiledFlow'] {
-  const compiled = new Map<Flow, CompiledFlow>();
-  return (flow) => {
-    const known = compiled.get(flow);
-    if (known) return known;
-    const made = compileFlow(flow, authenticators, providerId);
-    compiled.set(flow, made);
-    return made;
-  };
-}
-
-/** Finds by id, in any letter case, or by exact name. */
-interface Finder<Item> {
-  find(idOrName: string): Item | undefined;
-  readonly names: readonly string[];
-}
-
-interface FactorParts {
-  readonly lists: ReadonlyMap<string, PolicySet['lists'][number]>;
-  readonly transactionRules: Finder<PolicySet['transactionRules'][number]>;
-  readonly engineRules: Finder<NonNullable<ReturnType<FactorScope['engineRule']>>>;
-}
-
-const FACTOR_PARTS = new WeakMap<PolicySet, FactorParts>();
-
-function factorParts(set: PolicySet): FactorParts {
-  const known = FACTOR_PARTS.get(set);
+function partsOf({ set, lookups, providers }: AdaptiveInput): SetParts {
+  const known = PARTS.get(lookups);
   if (known) return known;
-  const parts: FactorParts = {
-    lists: new Map(set.lists.map((list) => [list.id.toLowerCase(), list])),
-    transactionRules: finder(set.transactionRules.map((rule) => [rule, rule] as const)),
-    engineRules: finder(
-      set.riskEngines.flatMap((engine) => engine.rules.map((rule) => [rule, { engine, rule }] as const)),
-    ),
+  const authenticators = compileAuthenticators(set.authenticators);
+  const flows = new Map<Flow, CompiledFlow>();
+  const parts: SetParts = {
+    domainProviders: new Map(providers.flatMap(({ id, domains }) => domains.map((domain) => [domain, id] as const))),
+    compiledFlow: (flow) => {
+      const compiled =
+        flows.get(flow) ?? compileFlow(flow, authenticators, (mention) => lookups.mentionedProvider(mention)?.id);
+      flows.set(flow, compiled);
+      return compiled;
+    },
   };
-  FACTOR_PARTS.set(set, parts);
+  PARTS.set(lookups, parts);
   return parts;
-}
-
-function finder<Item>(
-  items: readonly (readonly [key: { readonly id: string; readonly name: string }, item: Item])[],
-): Finder<Item> {
-  const byId = new Map(items.map(([{ id }, item]) => [id.toLowerCase(), item]));
-  const byName = new Map(items.map(([{ name }, item]) => [name, item]));
-  return {
-    find: (idOrName) => byId.get(idOrName.toLowerCase()) ?? byName.get(idOrName),
-    names: [...byName.keys()],
-  };
 }
 
 function compileRule(
@@ -664,7 +573,7 @@ function compileRule(
   const named = Object.freeze({ id: rule.id, name: rule.name });
   const flowOf = (use: FlowUse | undefined): CompiledFlow | undefined => {
     if (!use) return undefined;
-    const flow = parts.flows.find(use) ?? use.inline;
+    const flow = input.lookups.flow(use);
     if (!flow) throw new Error(`unlinked flow of resource rule ${rule.id}`);
     return parts.compiledFlow(flow);
   };
@@ -684,9 +593,11 @@ function compileRule(
     enabled: rule.enabled,
     strict: rule.strictAccess,
     acrFilter: rule.acrFilter,
-    acrs: acrNames(rule.acrs, input.set),
+    acrs: new Set(rule.acrs.map((mention) => input.lookups.acr(mention)?.name).filter((name) => name !== undefined)),
     domainFilter: rule.domainIdpFilter,
-    domainProviders: new Set(rule.domainIdps.map(parts.providerId).filter((id) => id !== undefined)),
+    domainProviders: new Set(
+      rule.domainIdps.map((mention) => input.lookups.mentionedProvider(mention)?.id).filter((id) => id !== undefined),
+    ),
     group: groupJudge(rule, input.scope),
     factors: rule.factors.map((factor) => compileFactor(factor, scope)),
     pointsInAll: rule.factors.reduce((sum, { context }) => sum + context.riskPoint, 0),
@@ -705,16 +616,8 @@ function compileRule(
   });
 }
 
-function acrNames(mentions: readonly Mention[], set: PolicySet): ReadonlySet<string> {
-  return new Set(
-    mentions
-      .map(({ id, name }) => (id === undefined ? name : set.acrs.find((acr) => acr.id === id)?.name))
-      .filter((name) => name !== undefined),
-  );
-}
-
 function groupJudge(rule: ResourceRuleObject, scope: RuleScope): Judge | undefined {
-  if (rule.groups.some(isEveryone)) return undefined;
+  if (rule.groups.some(isAllGroups)) return undefined;
   return anyJudge(
     rule.groups.map((mention) => {
       const group = scope.group(mention.id ?? mention.name ?? '');
@@ -722,10 +625,6 @@ function groupJudge(rule: ResourceRuleObject, scope: RuleScope): Judge | undefin
       return group.judge;
     }),
   );
-}
-
-function isEveryone({ id, name }: Mention): boolean {
-  return id === undefined ? name === ALL_GROUPS.name : id === ALL_GROUPS.id;
 }
 
 function compileFactor({ type: typeName, name, context }: FactorObject, scope: FactorScope): CompiledFactor {
@@ -757,7 +656,7 @@ function needsOf(rules: readonly ResourceRuleObject[], scope: RuleScope, factors
   for (const rule of rules) {
     if (rule.disableSSO) add({ fact: 'history' });
     for (const mention of rule.groups) {
-      if (!isEveryone(mention)) scope.group(mention.id ?? mention.name ?? '')?.needs.forEach(add);
+      if (!isAllGroups(mention)) scope.group(mention.id ?? mention.name ?? '')?.needs.forEach(add);
     }
     for (const { type, context } of rule.factors) factorType(type)?.needs(context, factors).forEach(add);
   }

@@ -53,7 +53,7 @@ export interface ApplicationNeeds {
 }
 
 /** What compiling needs from the settings besides the set itself. */
-export type CompileSettings = Pick<AdaptiveInput, 'settings' | 'providers' | 'anonymousSource'>;
+export type CompileSettings = Pick<AdaptiveInput, 'settings' | 'providers'>;
 
 /** Compiles a linked set without faults. `pause` is awaited every few applications, so that the event loop goes on
  *  deciding requests by the revision before. */
@@ -76,6 +76,7 @@ export async function compile(
   for (const source of set.applications) {
     const application = compileApplication(source, rulesByApplication.get(source.id), {
       set,
+      lookups,
       scope,
       reusable,
       settings,
@@ -94,6 +95,7 @@ export async function compile(
 
 interface Compiling {
   readonly set: PolicySet;
+  readonly lookups: Lookups;
   readonly scope: RuleScope;
   readonly reusable: ReadonlyMap<string, PolicyObject>;
   readonly settings: CompileSettings;
@@ -116,6 +118,7 @@ function compileApplication(
       application: source,
       rules: resourceRules,
       set: compiling.set,
+      lookups: compiling.lookups,
       scope: compiling.scope,
       ...compiling.settings,
     });
