@@ -347,6 +347,14 @@ const EXAMPLES: readonly (readonly [rule: string, written: unknown, rows: readon
     ],
   ],
   [
+    'github-organization acme, 開発 a',
+    { 'github-organization': { name: 'acme', team: '開発 a', identity_provider_id: GH.id } },
+    [
+      ['GH, groups ["acme/a"]', ann({ groups: ['acme/a'] }, 'GH'), 'unmet'],
+      ['GH, groups ["acme/開発-a"]', ann({ groups: ['acme/開発-a'] }, 'GH'), 'met'],
+    ],
+  ],
+  [
     'github-organization acme, team empty',
     { 'github-organization': { name: 'acme', team: '', identity_provider_id: GH.id } },
     [['GH, groups ["acme"]', ann({ groups: ['acme'] }, 'GH'), 'met']],

@@ -8,6 +8,7 @@ import {
   judgesOf,
   needsOf,
   providerTypesOf,
+  readRule,
   readsIdentity,
   ruleKey,
   ruleSchema,
@@ -17,16 +18,17 @@ import {
 } from '../../src/rules/registry.ts';
 import type { RuleObject } from '../../src/model/objects.ts';
 import type { Verdict } from '../../src/model/verdict.ts';
-import { ann, contextOf, from, inCountry, nobody, PROVIDERS, ruleOf, scopeOf } from './contexts.ts';
+import { ann, contextOf, from, inCountry, nobody, PLACE, PROVIDERS, ruleOf, scopeOf } from './contexts.ts';
 import type { Facts } from './contexts.ts';
 
 const APPLICATION = 'dddddddd-0000-4000-8000-000000000001';
+const OTHER_APPLICATION = 'dddddddd-0000-4000-8000-000000000002';
 const scope = scopeOf({
   groups: {
     offices: { include: [{ ip: { ip: '198.51.100.0/24' } }, { geo: { country_code: 'CA' } }] },
     staff: { include: [{ email_domain: { domain: 'example.com' } }], exclude: [{ group: { id: 'offices' } }] },
   },
-  applications: [{ id: APPLICATION, issuesTokens: true }],
+  applications: [APPLICATION, OTHER_APPLICATION].map((id) => ({ id, issuesTokens: true })),
   evaluationHosts: ['policy.example.com'],
 });
 const OKTA = PROVIDERS.OKTA.id;
@@ -107,6 +109,19 @@ describe('an AND list', () => {
   });
 });
 
+describe('a reference to nothing, judged all the same', () => {
+  it.each([
+    [{ group: { id: 'gone' } }],
+    [{ email_list: { id: APPLICATION } }],
+    [{ ip_list: { id: APPLICATION } }],
+    [{ linked_app_token: { app_uid: '00000000-0000-4000-8000-000000000000' } }],
+  ])('%j is unknown', (written) => {
+    const rule = readRule(written, PLACE, () => undefined);
+    if (!rule) throw new Error('no rule');
+    expect(judgesOf([rule], scope)(contextOf({ ...ann(), ...from('10.0.0.1') }))).toBe('unavailable');
+  });
+});
+
 describe('needs', () => {
   it('are said once each', () => {
     expect(needsOf([mail('ann@example.com'), domain('example.com'), geo('CA'), geo('FR')], scope)).toEqual([
@@ -127,11 +142,13 @@ describe('needs', () => {
     const evaluation = { evaluate_url: 'https://policy.example.com/e', keys_url: 'https://policy.example.com/k' };
     const rules = [
       ruleOf({ linked_app_token: { app_uid: APPLICATION } }, scope),
+      ruleOf({ linked_app_token: { app_uid: OTHER_APPLICATION } }, scope),
       ruleOf({ external_evaluation: evaluation }, scope),
     ];
     expect(needsOf(rules, scope)).toEqual(
       expect.arrayContaining([
         { fact: 'linked_token', application: APPLICATION },
+        { fact: 'linked_token', application: OTHER_APPLICATION },
         {
           fact: 'external_evaluation',
           evaluateUrl: 'https://policy.example.com/e',

@@ -151,7 +151,9 @@ describe('a table', () => {
   });
 
   it('keeps no block inside another', () => {
-    expect(prefixTable(['10.0.0.0/8', '10.1.0.0/16', '10.1.2.3', '11.0.0.0/8', '::/0', '::1'].map(read)).size).toBe(3);
+    const blocks = ['10.0.0.0/8', '10.0.0.0/16', '10.1.0.0/16', '10.1.2.3', '11.0.0.0/8', '::/0', '::1'].map(read);
+    expect(prefixTable(blocks).size).toBe(3);
+    expect(prefixTable(blocks.toReversed()).size).toBe(3);
   });
 
   it('of nothing holds nothing', () => {
