@@ -148,11 +148,11 @@ export async function startAdminServer(options: AdminServerOptions): Promise<Adm
     stop(graceMs = 2_000) {
       stopped ??= new Promise<void>((resolve) => {
         const timer = setTimeout(() => server.closeAllConnections(), graceMs);
+        // Connections that are only kept alive it closes at once.
         server.close(() => {
           clearTimeout(timer);
           resolve();
         });
-        server.closeIdleConnections();
       });
       return stopped;
     },

@@ -209,6 +209,28 @@ describe('a caller that goes away', () => {
     expect(options.failures).toEqual([]);
   });
 
+  it.each<[string, () => Promise<Uint8Array>]>([
+    ['rejects', () => Promise.reject(new Error('given up'))],
+    ['gives nothing', () => Promise.resolve(new Uint8Array(0))],
+  ])('is no failure of a check that then %s', async (_name, end) => {
+    const began = deferred<CheckCall>();
+    const gone = deferred<void>();
+    const options = serverOptions((_bytes, call) => {
+      began.resolve(call);
+      return gone.promise.then(end);
+    });
+    const { client, server } = await serving(options);
+    const { call, answer } = client.call(Buffer.alloc(0));
+    const incoming = await began.promise;
+    call.cancel();
+    await expect(answer).rejects.toMatchObject({ code: 1 });
+    await until(() => incoming.cancelled);
+    gone.resolve();
+    await until(() => server.waiting === 0);
+    await turn();
+    expect(options.failures).toEqual([]);
+  });
+
   it('is seen by a check that asks for the signal afterwards', async () => {
     const began = deferred<CheckCall>();
     const { client } = await serving(
