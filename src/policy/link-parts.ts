@@ -49,7 +49,7 @@ export function unknown(
 export function providerUnknown(written: string, place: Place, lookups: Lookups): Fault {
   return unknown(
     'provider_unknown',
-    'identity provider has the id',
+    'identity provider has the id or name',
     written,
     place,
     lookups.nearest('provider', written),
@@ -89,7 +89,7 @@ function duplicate(
   return fault(
     at(object.place, key),
     code,
-    `expected ${key === 'id' ? 'an id' : 'a name'} of its own, found that of ${noun}${owner} in ${first.place.file}`,
+    `expected ${key === 'id' ? 'an id' : 'a name'} of its own, found that of ${key === 'id' ? noun : `another ${noun}`}${owner} in ${first.place.file}`,
     key === 'id' ? 'give one of them another id' : 'rename one of them',
   );
 }

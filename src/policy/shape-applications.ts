@@ -2,20 +2,7 @@
 import { SIGNATURE_KEYS } from '../shared/jose.ts';
 import { at, fault, warning } from '../model/fault.ts';
 import type { Place, Report } from '../model/fault.ts';
-import {
-  MAX_NAME,
-  exactObject,
-  flag,
-  id,
-  integer,
-  listOf,
-  listed,
-  quoted,
-  shaped,
-  text,
-  word,
-  z,
-} from '../shared/shape.ts';
+import { MAX_NAME, exactObject, flag, id, listOf, quoted, shaped, text, word, z } from '../shared/shape.ts';
 import type {
   ApplicationObject,
   DestinationText,
@@ -40,6 +27,7 @@ import {
   someOf,
   urlText,
   withoutEmpty,
+  wholeFrom,
 } from './shape-parts.ts';
 import type { Data } from './shape-parts.ts';
 
@@ -59,9 +47,7 @@ export const policyShape = exactObject({
   session_duration: durationText()
     .describe('Greatest age of the login, e.g. 24h; absent: as the application says.')
     .optional(),
-  precedence: integer(0, Number.MAX_SAFE_INTEGER)
-    .describe('From exports: unique and ascending; the order of the list rules.')
-    .optional(),
+  precedence: wholeFrom(0).describe('From exports: unique and ascending; the order of the list rules.').optional(),
   approval_required: unsupported('Temporary access with approval.'),
   approval_groups: unsupported('Who approves.'),
   purpose_justification_required: unsupported('Asking for a justification.'),
@@ -342,7 +328,7 @@ function reportUnsupported(data: Data, settings: readonly Unsupported[], place: 
   for (const { key, isOff, code, found, mend } of settings) {
     const value = data[key];
     if (value === undefined || isOff(value)) continue;
-    report(fault(at(place, key), code, `expected nothing that a sidecar cannot do, found ${found}`, mend));
+    report(fault(at(place, key), code, `expected what a sidecar can do, found ${found}`, mend));
   }
 }
 
@@ -453,7 +439,7 @@ function isReferenceData(item: unknown): item is Data {
 }
 
 const POLICY_ID = id("name a reusable policy by its id, or write the policy's name, decision and include here");
-const PRECEDENCE = integer(0, Number.MAX_SAFE_INTEGER);
+const PRECEDENCE = wholeFrom(0);
 
 function readReference(raw: unknown, precedence: unknown, place: Place, report: Report): PolicyReference | undefined {
   const reference = shaped(POLICY_ID, raw, place, report);
@@ -487,11 +473,11 @@ function readTransaction(raw: unknown, place: Place, report: Report): readonly T
     if (only === undefined || given.length > 1) {
       report(
         only === undefined
-          ? missingKey('header', here)
+          ? fault(here, 'key_missing', 'missing key "header"', 'add header, query or body')
           : fault(
               here,
               'transaction_source_ambiguous',
-              `expected one of header, query and body, found ${listed(given)}`,
+              `expected one of header, query and body, found ${given.join(' and ')}`,
               'keep the one that holds the detail',
             ),
       );

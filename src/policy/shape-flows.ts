@@ -4,22 +4,9 @@ import { FIRST_STEPS, SECOND_STEPS } from '../flow/steps.ts';
 import type { FirstStep, FlowAlternative, ProvableStep, SecondStep } from '../flow/steps.ts';
 import { at, fault, warning } from '../model/fault.ts';
 import type { Place, Report } from '../model/fault.ts';
-import {
-  MAX_NAME,
-  exactObject,
-  flag,
-  id,
-  integer,
-  isId,
-  listOf,
-  listed,
-  shaped,
-  text,
-  word,
-  z,
-} from '../shared/shape.ts';
+import { MAX_NAME, exactObject, flag, id, isId, listOf, listed, shaped, text, word, z } from '../shared/shape.ts';
 import type { AcrObject, AuthenticatorObject, FlowObject, FlowUse, Mention } from './objects.ts';
-import { acrText, asData, ignored, isData, missingKey, shapedParts } from './shape-parts.ts';
+import { acrText, asData, ignored, isData, missingKey, shapedParts, wholeFrom } from './shape-parts.ts';
 import type { Data } from './shape-parts.ts';
 
 const LOGIN_FLOWS = ['USER_LOGIN', 'SMART_LOGIN', 'IDP_LOGIN', 'PASSKEY_LOGIN', 'USER_CERTIFICATE_LOGIN'] as const;
@@ -49,7 +36,7 @@ export const flowShape = exactObject({
     .optional(),
   oidcIdentityProviders: listOf(mentionShape).describe('IDP_LOGIN: the providers that count; empty: all.').optional(),
   applications: ignored(),
-  maxAge: integer(0, Number.MAX_SAFE_INTEGER).describe('Greatest age of the authentication, seconds.').optional(),
+  maxAge: wholeFrom(0).describe('Greatest age of the authentication, seconds.').optional(),
   acrValues: listOf(acrText())
     .describe('Advertised when the flow is not satisfied; a token with one of them proves the flow.')
     .optional(),

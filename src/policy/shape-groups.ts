@@ -10,7 +10,6 @@ import {
   exactObject,
   flag,
   id,
-  integer,
   listOf,
   quoted,
   readText,
@@ -32,6 +31,7 @@ import {
   looseFlag,
   readRuleSet,
   shapedParts,
+  wholeFrom,
 } from './shape-parts.ts';
 
 /** Source: Cloudflare Access, groups. */
@@ -82,7 +82,7 @@ export const serviceTokenShape = exactObject({
   previous_client_secret_expires_at: instantText()
     .describe('When the secret before is accepted no longer; absent: until it is removed.')
     .optional(),
-  client_secret_version: integer(1, Number.MAX_SAFE_INTEGER).describe('Counts rotations.').optional(),
+  client_secret_version: wholeFrom(1).describe('Counts rotations.').optional(),
   enabled: flag().describe('false: refused. Default true.').optional(),
   expires_at: instantText().describe('From when on the token is refused; absent: never.').optional(),
   duration: checkedText((written) =>

@@ -22,13 +22,16 @@ export function isData(data: unknown): data is Data {
 
 /** The data as an object; otherwise a fault and undefined. */
 export function asData(data: unknown, place: Place, report: Report): Data | undefined {
-  return shaped(ANY_OBJECT, data, place, report) as Data | undefined;
+  if (isData(data)) return data;
+  shaped(ANY_OBJECT, data, place, report);
+  return undefined;
 }
 
 /** The data as a list; absent is empty; otherwise a fault and an empty list. */
 export function asList(data: unknown, place: Place, report: Report): readonly unknown[] {
-  if (data === undefined) return [];
-  return shaped(ANY_LIST, data, place, report) ?? [];
+  if (Array.isArray(data)) return data;
+  if (data !== undefined) shaped(ANY_LIST, data, place, report);
+  return [];
 }
 
 /** Shapes an object key by key, so that the fault of one hides no fault of another: unlike the shape as a whole, it
@@ -111,6 +114,21 @@ export function ignored(): z.ZodOptional<z.ZodUnknown> {
 /** `is_default` as Cloudflare's clients write it: a boolean, or an empty list for false. */
 export function looseFlag(): Shape<boolean> {
   return z.preprocess((written) => (Array.isArray(written) && written.length === 0 ? false : written), flag());
+}
+
+/** A whole number of at least `min`; `value_range`. */
+export function wholeFrom(min: number): Shape<number> {
+  return also(z.number(), (found) =>
+    Number.isSafeInteger(found) && found >= min
+      ? []
+      : [
+          {
+            code: 'value_range',
+            text: `expected a whole number of at least ${min}, found ${found}`,
+            mend: `write a whole number of at least ${min}`,
+          },
+        ],
+  );
 }
 
 /** A list of at least one item; `value_empty`. */

@@ -6,7 +6,7 @@ import { factorTypes } from '../risk/registry.ts';
 import { MAX_NAME, exactObject, flag, id, integer, listOf, shaped, text, word, z } from '../shared/shape.ts';
 import type { FactorObject, FlowObject, FlowUse, Level, ResourceRuleObject } from './objects.ts';
 import { flowWords, mentionShape, readFlowUse, readMentions, versionOneAlternatives } from './shape-flows.ts';
-import { asData, asList, shapedParts } from './shape-parts.ts';
+import { asData, asList, shapedParts, wholeFrom } from './shape-parts.ts';
 import type { Data } from './shape-parts.ts';
 
 /** The properties that hold risk factors, in the order of Entrust's documentation. */
@@ -29,8 +29,8 @@ const TRANSACTION_CONTEXTS_MAX = 2;
 const FILTERS = ['NA', 'NONE', 'ANY', 'SPECIFIC'] as const;
 
 const kbaShape = z.looseObject({
-  challengeSize: integer(1, Number.MAX_SAFE_INTEGER).optional(),
-  wrongAnswersAllowed: integer(0, Number.MAX_SAFE_INTEGER).optional(),
+  challengeSize: wholeFrom(1).optional(),
+  wrongAnswersAllowed: wholeFrom(0).optional(),
 });
 
 const flowUse = (level: string): z.ZodOptional<z.ZodUnknown> =>

@@ -4,6 +4,7 @@ import { Alias, LineCounter, Scalar, YAMLMap, YAMLSeq, parseDocument } from 'yam
 import type { Document, Pair, Node as YamlNode, YAMLError } from 'yaml';
 import { fault } from '../model/fault.ts';
 import type { Fault, Place, Position } from '../model/fault.ts';
+import { quoted } from '../shared/shape.ts';
 import { parseJson } from './json.ts';
 
 /** What one file holds. `data` is undefined for an empty file and for one that cannot be read, which has faults. */
@@ -36,7 +37,7 @@ export function parseText(text: string, file: string): Parsed {
     const place: Place = { file, path: [], position: { line: 1, column: 1 } };
     return { data: undefined, faults: [tooDeep(place)] };
   }
-  const faults = syntaxFaults(document, file, lines);
+  const faults = syntaxFaults(document, text, file, lines);
   if (faults.some((one) => one.code === 'yaml_syntax')) return { data: undefined, faults };
   const reader = new DataReader(document, file, lines);
   const data = reader.read();
@@ -95,14 +96,19 @@ function positionAt(lines: LineCounter, offset: number): Position {
 }
 
 /** Every key given twice, and the first thing that is no YAML: what follows one is mostly its consequence. */
-function syntaxFaults(document: Document, file: string, lines: LineCounter): Fault[] {
+function syntaxFaults(document: Document, text: string, file: string, lines: LineCounter): Fault[] {
   const faults: Fault[] = [];
   let broken = false;
   for (const error of document.errors) {
     const place: Place = { file, path: [], position: positionAt(lines, error.pos[0]) };
     if (error.code === 'DUPLICATE_KEY') {
       faults.push(
-        fault(place, 'key_duplicate', 'expected each key once in an object, found one twice', 'keep one of the two'),
+        fault(
+          place,
+          'key_duplicate',
+          `expected each key once in an object, found ${keyAt(text, error.pos[0])} twice`,
+          'keep one of the two',
+        ),
       );
     } else if (!broken) {
       broken = true;
@@ -121,6 +127,14 @@ function syntaxFaults(document: Document, file: string, lines: LineCounter): Fau
     faults.push(fault(place, 'yaml_syntax', `expected YAML 1.2, found %YAML ${version}`, 'remove the %YAML line'));
   }
   return faults;
+}
+
+/** The key that is written at an offset. */
+function keyAt(text: string, offset: number): string {
+  const line = text.slice(offset, offset + 200);
+  const quote = line[0];
+  const end = quote === '"' || quote === "'" ? line.indexOf(quote, 1) : line.search(/[\s:,{}[\]]/);
+  return quoted(line.slice(quote === '"' || quote === "'" ? 1 : 0, end < 0 ? undefined : end));
 }
 
 function syntaxText(error: YAMLError): string {
@@ -251,7 +265,8 @@ function offsetOf(document: Document, path: readonly (string | number)[], atKey:
       if (atKey && depth === path.length - 1) return startOf(pair.key) ?? offset;
       next = pair.value;
       // `key:` with nothing behind it has no place of its own that an editor would show.
-      if (next === null || (next instanceof Scalar && next.source === '')) return startOf(pair.key) ?? offset;
+      if (next === null || (next instanceof Scalar && next.source === '' && next.type === 'PLAIN'))
+        return startOf(pair.key) ?? offset;
     } else if (node instanceof YAMLSeq) {
       next = node.items[Number(step)];
     }
