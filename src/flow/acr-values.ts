@@ -15,14 +15,10 @@ export function advertisedAcrs(flow: Flow, issuer: IssuerProofs): readonly strin
   return flowAssurance(flow.alternatives) === 2 ? ['mfa'] : [];
 }
 
+/** No acr stands for a login at a provider, so that no flow that begins with one is proven. */
 function isProvenBy(steps: ReadonlySet<string>, { first, second }: FlowAlternative): boolean {
-  if (first !== 'NONE' && !isProvable(first, steps)) return false;
+  if (first !== 'NONE' && !steps.has(first)) return false;
   return second.some((step) => step === 'NONE' || steps.has(step));
-}
-
-/** No acr stands for a login at a provider. */
-function isProvable(first: string, steps: ReadonlySet<string>): boolean {
-  return first !== 'IDP' && first !== 'DENY' && steps.has(first);
 }
 
 function resistsPhishing({ first, second }: FlowAlternative): boolean {

@@ -171,6 +171,28 @@ describe('an event that was admitted to an application', () => {
   });
 });
 
+describe('what is missing', () => {
+  const issuer = [authenticator({ acr: { pwd: ['PASSWORD'], front: ['EXTERNAL'] } })];
+  it.each([
+    ['PASSWORD', [], undefined, 'PASSWORD'],
+    ['PASSWORD, then TOKENPUSH or FIDO', [], undefined, 'PASSWORD, then TOKENPUSH or FIDO'],
+    ['PASSWORD, then TOKENPUSH or FIDO', ['hwk'], undefined, 'PASSWORD, then TOKENPUSH or FIDO'],
+    ['PASSWORD, then TOKENPUSH or FIDO', ['pwd'], undefined, 'TOKENPUSH or FIDO after PASSWORD'],
+    ['PASSWORD, then TOKENPUSH', [], 'pwd', 'TOKENPUSH after PASSWORD'],
+    ['OTP, then TOKEN', ['otp'], undefined, 'TOKEN after OTP'],
+    ['NONE, then FIDO', [], undefined, 'FIDO'],
+    ['EXTERNAL, then OTP', [], 'front', 'OTP after EXTERNAL'],
+    ['PASSKEY / PASSWORD, then OTP', ['pwd'], undefined, 'PASSKEY; or OTP after PASSWORD'],
+    ['EXTERNAL', [], 'front', ''],
+    ['PASSWORD', ['pwd'], undefined, ''],
+  ] as const)('%s, %j, acr %s: %s', (text, amr, acr, missing) => {
+    expect(satisfaction(compiled(flowOf(text), issuer), token(amr, { acr }))).toMatchObject({
+      missing,
+      satisfied: missing === '',
+    });
+  });
+});
+
 describe('a waived second step', () => {
   it.each([
     ['after EXTERNAL', 'EXTERNAL, then TOKEN', ['wia'], true],
@@ -194,6 +216,10 @@ describe('strength enough to remember a machine by', () => {
     ['PASSWORD / PASSKEY', ['hwk', 'pin'], true],
   ])('%s, %j: %s', (text, amr, isStrong) => {
     expect(satisfaction(compiled(flowOf(text)), token(amr))).toMatchObject({ satisfied: true, isStrong });
+  });
+
+  it('is that of nobody who proved nothing', () => {
+    expect(satisfaction(compiled(flowOf('PASSKEY')), token([]))).toMatchObject({ satisfied: false, isStrong: false });
   });
 
   it('is not that of a step that was waived', () => {

@@ -274,6 +274,48 @@ describe('score, level and result of one rule', () => {
     expect(outcomeOf(ask(protect({ rules: [rule] }), { facts: inCountry('CA') }))).toBe('unavailable fact_unavailable');
   });
 
+  it.each([
+    [
+      'the factor',
+      {
+        ipContext: { ...inside, riskPoint: 2, denyAccess: true },
+        locationContext: { ...canada, riskPoint: 1, denyAccess: true },
+      },
+      'resource rule rule 0: ip at risk denies',
+    ],
+    [
+      'the flow',
+      { lowRiskAuthenticationFlow: { name: 'Access Denied' } },
+      'resource rule rule 0: level LOW has the flow Access Denied',
+    ],
+    [
+      'that there is none',
+      {
+        lowRiskThreshold: 0,
+        mediumRiskThreshold: 0,
+        highRiskAuthenticationFlow: undefined,
+        ipContext: { ...inside, riskPoint: 2 },
+      },
+      'resource rule rule 0: level HIGH has no flow',
+    ],
+    [
+      'the fact that failed',
+      { ipContext: { ...inside, riskPoint: 2, onUnknown: 'UNAVAILABLE' } },
+      'resource rule rule 0: a fact of a risk factor could not be had',
+    ],
+    [
+      'the group that is unknown',
+      { groups: [{ name: 'Visitors' }] },
+      'resource rule rule 0: a fact of its groups could not be had',
+    ],
+  ])('the log is told %s', (_, rule, why) => {
+    const { highRiskAuthenticationFlow: _high, ...lower } = levels;
+    const written = JSON.parse(JSON.stringify({ ...lower, ...rule })) as Readonly<Record<string, unknown>>;
+    const compiled = protect({ rules: [written], groups: { Visitors: 'unavailable' } });
+    const unknown = why.includes('of a risk factor');
+    expect(ask(compiled, { facts: unknown ? {} : facts }).why).toBe(why);
+  });
+
   it('a level without a flow denies', () => {
     const rule = { ...password, ipContext: { ...inside, riskPoint: 50 } };
     expect(ask(protect({ rules: [rule] }), { facts })).toMatchObject({
@@ -364,8 +406,8 @@ describe('several rules', () => {
     const compiled = protect({
       rules: [
         { ...pointed(40, 'Passkey'), id: 'a', name: 'medium passkey' },
-        { ...pointed(10, 'Passkey'), id: 'd', name: 'low passkey, 10' },
-        { ...pointed(5, 'Passkey'), id: 'c', name: 'low passkey, 5' },
+        { ...pointed(10, 'Passkey'), id: 'c', name: 'low passkey, 10' },
+        { ...pointed(5, 'Passkey'), id: 'd', name: 'low passkey, 5' },
         { ...pointed(5, 'Password and Second Factor'), id: 'b', name: 'low second factor, 5' },
         { ...pointed(60, 'External'), id: 'e', name: 'external' },
       ],
@@ -382,8 +424,8 @@ describe('several rules', () => {
     expect(result.trace.rules.map(({ rule }) => rule.name)).toEqual([
       'medium passkey',
       'low second factor, 5',
-      'low passkey, 5',
       'low passkey, 10',
+      'low passkey, 5',
       'external',
     ]);
     expect(result).toMatchObject({ outcome: 'step_up', rule: { name: 'external' }, level: 'MEDIUM', score: 60 });
@@ -478,6 +520,7 @@ describe('a step-up', () => {
       requirement([], 3),
       requirement(['a3']),
       requirement([], 0),
+      requirement(['a'], 4),
     ];
     expect(new Set(all).size).toBe(all.length);
   });
