@@ -130,7 +130,12 @@ function range(index) {
 }
 
 /** The bytes of a CheckRequest of about 2 KB. */
-export function requestBytes({ token, host = 'app-0.example.com', path = '/api/v1/orders?x=1', address = '203.0.113.7' }) {
+export function requestBytes({
+  token,
+  host = 'app-0.example.com',
+  path = '/api/v1/orders?x=1',
+  address = '203.0.113.7',
+}) {
   const headers = {
     ':authority': host,
     ':method': 'GET',
@@ -175,5 +180,8 @@ export function quantile(sorted, share) {
 
 /** The middle of some numbers. */
 export function median(numbers) {
-  return quantile(numbers.toSorted((a, b) => a - b), 0.5);
+  return quantile(
+    numbers.toSorted((a, b) => a - b),
+    0.5,
+  );
 }

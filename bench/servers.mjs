@@ -44,7 +44,9 @@ async function start(args, isPinned) {
     call: (bytes, done) => void client.makeUnaryRequest(METHOD, same, same, bytes, done),
     check: (bytes) =>
       new Promise((resolve, reject) => {
-        client.makeUnaryRequest(METHOD, same, same, bytes, (error, answer) => (error ? reject(error) : resolve(answer)));
+        client.makeUnaryRequest(METHOD, same, same, bytes, (error, answer) =>
+          error ? reject(error) : resolve(answer),
+        );
       }),
     /** Seconds of processor time so far; undefined where the system does not tell. */
     cpuSeconds: () => cpuSeconds(child.pid),

@@ -241,12 +241,7 @@ async function build(
   if (files.hasFaults) return undefined;
   const lookups = createLookups(shaped.set, settings);
   const { risk, identity } = settings;
-  const compiled = await compile(
-    shaped.set,
-    lookups,
-    { settings: risk, providers: identity.providers },
-    createPause(),
-  );
+  const compiled = await compile(shaped.set, lookups, { settings: risk, providers: identity.providers }, createPause());
   return Object.freeze({
     id: snapshot.revision,
     settings,

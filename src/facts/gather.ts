@@ -57,9 +57,12 @@ export function gather(
   if (facts.has('identity') || facts.has('service_token')) gatherIdentity(application, sources, gathering);
   if (facts.has('linked_token')) gatherLinkedTokens(application, sources, gathering);
   if (gathering.pending.length === 0) return undefined;
-  return Promise.race([allSettled(gathering.pending), late()]).then(() => {
-    gathering.open = false;
-  });
+  return gatheredOr(late, gathering);
+}
+
+async function gatheredOr(late: () => Promise<void>, gathering: Gathering): Promise<void> {
+  await Promise.race([allSettled(gathering.pending), late()]);
+  gathering.open = false;
 }
 
 interface Gathering {
@@ -121,19 +124,26 @@ function whenThere<T>(fact: FactName, gathering: Gathering, value: T | Promise<T
     use(value);
     return;
   }
+  gathering.pending.push(awaited(fact, gathering, value, use));
+}
+
+async function awaited<T>(
+  fact: FactName,
+  gathering: Gathering,
+  value: Promise<T>,
+  use: (value: T) => void,
+): Promise<void> {
   const { watch } = gathering;
   const began = watch.monotonicMs();
-  gathering.pending.push(
-    value.then(
-      (got) => {
-        watch.finished(fact, (watch.monotonicMs() - began) / 1000, true);
-        if (gathering.open) use(got);
-      },
-      () => {
-        watch.finished(fact, (watch.monotonicMs() - began) / 1000, false);
-      },
-    ),
-  );
+  let got: T;
+  try {
+    got = await value;
+  } catch {
+    watch.finished(fact, (watch.monotonicMs() - began) / 1000, false);
+    return;
+  }
+  watch.finished(fact, (watch.monotonicMs() - began) / 1000, true);
+  if (gathering.open) use(got);
 }
 
 /** Waits for all, those that join meanwhile included. */

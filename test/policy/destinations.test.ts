@@ -47,7 +47,7 @@ function ask(index: ReturnType<typeof indexOf>, url: string): string | undefined
 }
 
 describe('the most specific pattern wins', () => {
-  const index = indexOf(PATTERNS);
+  const patterns = indexOf(PATTERNS);
   it.each([
     ['example.com/', 'A'],
     ['EXAMPLE.com:8443/x', 'A'],
@@ -88,7 +88,7 @@ describe('the most specific pattern wins', () => {
     ['xn--bcher-kva.example/caf%c3%a9', 'L'],
     ['example.com/a%2Fb', 'refused'],
   ])('%s → %s', (url, application) => {
-    expect(ask(index, url)).toBe(application);
+    expect(ask(patterns, url)).toBe(application);
   });
 
   it.each([
