@@ -1,5 +1,5 @@
 /** The config folder as one consistent set of bytes: the settings, the policy files, and every file they name. */
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
 import { link, lstat, mkdir, open, readdir, readlink, realpath, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, normalize, resolve, sep } from 'node:path';
@@ -117,7 +117,7 @@ export function pathOf(folder: string, name: string): string {
 export async function readYamlFolder(folder: string, below: string): Promise<readonly ConfigFile[]> {
   const reading = new Reading(folder, new Map(), new Set(), undefined);
   const files = await reading.folderFiles(normalName(below));
-  const [problem] = reading.faults;
+  const problem = reading.faults.find((one) => one.severity === 'fault');
   if (problem) throw new Error(problem.text);
   return files;
 }
@@ -128,24 +128,19 @@ export async function readYamlFolder(folder: string, below: string): Promise<rea
 export async function ensurePrivateFile(path: string, make: () => Promise<string | Uint8Array>): Promise<boolean> {
   if (await exists(path)) return false;
   const content = await make();
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${Date.now().toString(36)}`);
+  const folder = dirname(path);
   try {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await makeFolder(folder);
+    const temporary = join(folder, `.${basename(path)}.${randomUUID()}`);
     await writePrivately(temporary, content);
-    try {
-      // Unlike a rename, a link fails where the file has appeared meanwhile.
-      await link(temporary, path);
-    } finally {
-      await unlink(temporary);
-    }
-    await flushFolder(dirname(path));
-    return true;
+    const made = await linked(temporary, path).finally(() => unlink(temporary));
+    if (made) await flushFolder(folder);
+    else if (!(await exists(path)))
+      throw new Error(`cannot create ${path}: a link of that name leads nowhere; remove it`);
+    return made;
   } catch (error) {
+    if (!(error instanceof Error && 'code' in error)) throw error;
     const code = codeOf(error);
-    if (code === 'EEXIST') {
-      if (await exists(path)) return false;
-      throw new Error(`cannot create ${path}: a link of that name leads nowhere; remove it`, { cause: error });
-    }
     throw new Error(`cannot create ${path} (${code}): ${CREATE_MENDS[code] ?? 'put a private key there yourself'}`, {
       cause: error,
     });
@@ -612,7 +607,8 @@ function withoutVersion(path: string): string {
 }
 
 function normalName(name: string): string {
-  return normalize(name).split(sep).join('/');
+  const normal = normalize(name).split(sep).join('/');
+  return normal.length > 1 && normal.endsWith('/') ? normal.slice(0, -1) : normal;
 }
 
 async function inParallel<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
@@ -640,6 +636,26 @@ async function addToSignature(
     if (entry.startsWith('.') && entry !== DATA_LINK) continue;
     await addToSignature(join(path, entry), depth - 1, hash, new Set([...above, identity]));
   }
+}
+
+/** Unlike a rename, a link fails where the file has appeared meanwhile: false. */
+async function linked(from: string, to: string): Promise<boolean> {
+  return link(from, to).then(
+    () => true,
+    (error: unknown) => {
+      if (codeOf(error) === 'EEXIST') return false;
+      throw error;
+    },
+  );
+}
+
+/** Not `recursive`: Node 20 tries for ever where a folder can be seen and nothing made in it. */
+async function makeFolder(path: string): Promise<void> {
+  if (await exists(path)) return;
+  if (dirname(path) !== path) await makeFolder(dirname(path));
+  await mkdir(path, { mode: 0o700 }).catch((error: unknown) => {
+    if (codeOf(error) !== 'EEXIST') throw error;
+  });
 }
 
 async function writePrivately(path: string, content: string | Uint8Array): Promise<void> {
