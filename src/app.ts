@@ -15,6 +15,8 @@ import { createLogger } from './log.ts';
 import type { Logger } from './log.ts';
 import { createMetrics } from './metrics.ts';
 import type { Metrics } from './metrics.ts';
+import { requirementOf } from './policy/adaptive.ts';
+import { exhausted } from './policy/engine.ts';
 import { faultText } from './policy/fault-text.ts';
 import type { LocatedFault } from './policy/fault-text.ts';
 import { createLoader } from './revision.ts';
@@ -22,6 +24,7 @@ import type { Loaded, Revision } from './revision.ts';
 import { changedOnlyAtRestart } from './settings.ts';
 import type { Override } from './settings-overrides.ts';
 import { listenText } from './shared/listen.ts';
+import { createAttempts } from './state/attempts.ts';
 import { watchFolder } from './watch.ts';
 import type { FolderWatch } from './watch.ts';
 
@@ -145,6 +148,7 @@ const PROTO = {
 const DRAIN = { graceMs: 5_000, deadlineMs: 10_000 };
 
 function checkParts(revision: () => Revision, metrics: Metrics, logger: Logger): CheckParts {
+  const attempts = createAttempts(revision().settings.state.memory.users_max);
   const logDecision = createDecisionLog({
     logger,
     mode: () => revision().settings.log.decisions,
@@ -155,7 +159,21 @@ function checkParts(revision: () => Revision, metrics: Metrics, logger: Logger):
     nowMs: Date.now,
     monotonicMs: () => performance.now(),
     newId: randomUUID,
-    settle: (decision) => ({ decision, attempt: 1 }),
+    settle(decision, context, application, byRedirect) {
+      const { identity, challenge } = decision;
+      if (!identity || !application.adaptive) return { decision, attempt: 0 };
+      if (decision.outcome === 'allow') attempts.clear(identity, application.named.id);
+      if (decision.outcome !== 'step_up' || !challenge) return { decision, attempt: 0 };
+      const { isExhausted, attempt } = attempts.count({
+        identity,
+        application: application.named.id,
+        requirement: requirementOf(challenge),
+        byRedirect,
+        nowMs: context.processNowMs,
+        attemptsMax: revision().settings.step_up.attempts_max,
+      });
+      return { decision: isExhausted ? exhausted(decision) : decision, attempt };
+    },
     watch: {
       stage: metrics.stageFinished,
       fact: metrics.factFinished,

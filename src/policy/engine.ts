@@ -48,6 +48,17 @@ export function refused(refusal: RequestRefusal): EngineDecision {
   return { ...BLANK, outcome: 'bad_request', reason: refusal.reason, why: refusal.why };
 }
 
+/** A step-up that would only send the caller in circles is refused. */
+export function exhausted(decision: EngineDecision): EngineDecision {
+  return {
+    ...decision,
+    outcome: 'deny',
+    reason: 'step_up_exhausted',
+    challenge: undefined,
+    why: 'asked to step up too often in ten minutes',
+  };
+}
+
 /** The deadline has passed while something was still being waited for. */
 export function lateDecision(application: CompiledApplication | undefined): EngineDecision {
   return {
