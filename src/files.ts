@@ -69,6 +69,8 @@ export interface ConfigReaderOptions {
   readonly beforeFile?: (name: string) => void | Promise<void>;
   /** How often a set that changes under the reader is read again before it gives up. */
   readonly attemptsMax?: number;
+  /** Milliseconds since the epoch, by the clock of the files' times. */
+  readonly now?: () => number;
 }
 
 /** A reader of one config folder. It remembers the files of the last set and reads only those that changed.
@@ -77,13 +79,13 @@ export interface ConfigReaderOptions {
  *  again, and if any is not as it was, all is read anew. A Kubernetes volume (`..data` → `..2026_01_31_…`) is entered
  *  through its link once, so that a swap cannot mix two versions. Source: Kubernetes, atomic writer of volumes. */
 export function createConfigReader(folder: string, options: ConfigReaderOptions = {}): ConfigReader {
-  const { beforeFile, attemptsMax = ATTEMPTS_MAX } = options;
+  const { beforeFile, attemptsMax = ATTEMPTS_MAX, now = Date.now } = options;
   let remembered: ReadonlyMap<string, Remembered> = new Map();
   const seen = new Set<string>();
   return {
     async read(plan) {
       for (let attempt = 1; ; attempt += 1) {
-        const reading = new Reading(folder, remembered, seen, beforeFile);
+        const reading = new Reading(folder, remembered, seen, now(), beforeFile);
         try {
           const snapshot = await reading.read(plan);
           if (await reading.isUnchanged()) {
@@ -115,7 +117,7 @@ export function pathOf(folder: string, name: string): string {
 /** All YAML and JSON files below a folder of the config folder that is no part of the set, by name, such as the
  *  users' own tests. Empty where there is no such folder. Throws where one cannot be read. */
 export async function readYamlFolder(folder: string, below: string): Promise<readonly ConfigFile[]> {
-  const reading = new Reading(folder, new Map(), new Set(), undefined);
+  const reading = new Reading(folder, new Map(), new Set(), 0, undefined);
   const files = await reading.folderFiles(normalName(below));
   const problem = reading.faults.find((one) => one.severity === 'fault');
   if (problem) throw new Error(problem.text);
@@ -190,6 +192,7 @@ class Reading {
   readonly #folder: string;
   readonly #before: ReadonlyMap<string, Remembered>;
   readonly #seen: ReadonlySet<string>;
+  readonly #nowMs: number;
   readonly #beforeFile: ((name: string) => void | Promise<void>) | undefined;
   /** Folder → what its `..data` says; undefined: it has none. */
   readonly #links = new Map<string, string | undefined>();
@@ -202,11 +205,13 @@ class Reading {
     folder: string,
     before: ReadonlyMap<string, Remembered>,
     seen: ReadonlySet<string>,
+    nowMs: number,
     beforeFile: ((name: string) => void | Promise<void>) | undefined,
   ) {
     this.#folder = resolve(folder);
     this.#before = before;
     this.#seen = seen;
+    this.#nowMs = nowMs;
     this.#beforeFile = beforeFile;
   }
 
@@ -295,14 +300,13 @@ class Reading {
     }
     const read = await readWhole(path, signature).catch((error: unknown) => codeOf(error));
     if (typeof read === 'string') {
-      if (read === 'ENOENT') throw new Moved();
       await this.#reportMissing(name, path, read, reference, place);
       return undefined;
     }
     const hash = createHash('sha256').update(read).digest('hex');
     // The very same object where nothing changed, so that whoever built on it can tell by identity.
     const file = before?.file.hash === hash ? before.file : Object.freeze({ name, bytes: read, hash });
-    const settled = Date.now() - Number(found.ctimeMs) > UNSETTLED_MS;
+    const settled = this.#nowMs - Number(found.ctimeMs) > UNSETTLED_MS;
     this.remembered.set(name, { signature, file, settled });
     return file;
   }
