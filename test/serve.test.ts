@@ -143,9 +143,9 @@ describe('a policy set that changes under load', () => {
       const { client, text, child } = await serve(folder);
       const answers = { asked: 0, mixed: [] as string[] };
       let current = 0;
-      let over = false;
+      const signal = { isOver: false };
       const load = async (): Promise<void> => {
-        while (!over) {
+        while (!signal.isOver) {
           const n = Math.max(0, current - (answers.asked % 3) + 1);
           answers.asked += 1;
           const answer = decodeResponse(await client.check(request(`10.0.${n}.0`)));
@@ -173,7 +173,7 @@ describe('a policy set that changes under load', () => {
           await sleep(5);
         }
       }
-      over = true;
+      signal.isOver = true;
       await loads;
       client.close();
       expect(answers.mixed).toEqual([]);

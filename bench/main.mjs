@@ -1,0 +1,139 @@
+/** Measures Postern against a server on the same gRPC library that does nothing, and against itself at other sizes:
+ *  what is compared is always measured in the same run. `--quick` takes less than a minute and says less. */
+import { fork } from 'node:child_process';
+import { cpus } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { openCheck } from './in-process.mjs';
+import { measureLatency } from './latency.mjs';
+import { createIssuer, mustAllow, requestBytes, writeConfig } from './material.mjs';
+import { PINS, startNoOp, startPostern } from './servers.mjs';
+import { measureNoOpStart, measureStart } from './start.mjs';
+import { measureThroughput } from './throughput.mjs';
+
+const isQuick = process.argv.includes('--quick');
+const rows = [];
+const PERCENTILES = [
+  ['p50', 'p50'],
+  ['p99', 'p99'],
+  ['p999', 'p99.9'],
+];
+
+const { jwks, sign } = await createIssuer();
+const token = await sign();
+const request = requestBytes({ token });
+const folder = writeConfig({ jwks });
+const answer = await (await openCheck(folder)).check(request);
+mustAllow(answer, 'in process');
+
+console.log(
+  `${cpus().length} × ${cpus()[0]?.model.trim()}, Node ${process.version}, ${process.platform}-${process.arch}`,
+);
+console.log(
+  `servers ${PINS ? 'pinned to processor 0' : 'not pinned'}; request ${request.length} bytes, answer ${answer.length}`,
+);
+console.log(isQuick ? 'quick: shorter and noisier' : 'full');
+
+await benchServers();
+await benchStarts();
+await benchDecide();
+await benchMemory();
+printTable();
+process.exit();
+
+async function benchServers() {
+  const noOp = await startNoOp(answer);
+  const postern = await startPostern(folder);
+  try {
+    mustAllow(await postern.check(request), 'served');
+    const options = isQuick ? { rounds: 3, seconds: 1 } : { rounds: 7, seconds: 3 };
+    const [ours, theirs] = await measureThroughput([postern, noOp], request, options);
+    add('checks per second', ours.rate, theirs.rate, 0, '≥ 0.70', (ratio) => ratio >= 0.7);
+    add('server busy, share of a processor', ours.busy, theirs.busy, 2);
+    add('CPU ms per 1,000 checks', ours.cpuMs, theirs.cpuMs, 1);
+    addRow(
+      'CPU, no-op ÷ Postern',
+      '',
+      '',
+      (theirs.cpuMs / ours.cpuMs).toFixed(2),
+      '≥ 0.70',
+      theirs.cpuMs / ours.cpuMs >= 0.7,
+    );
+    for (const rate of [500, 2000]) {
+      const load = { rate, seconds: isQuick ? 2 : 15 };
+      const latency = await measureLatency(postern, request, load);
+      const base = await measureLatency(noOp, request, load);
+      for (const [name, label] of PERCENTILES) add(`${label} ms at ${rate}/s`, latency[name], base[name], 2);
+    }
+  } finally {
+    noOp.stop();
+    postern.stop();
+  }
+}
+
+async function benchStarts() {
+  const noOpMs = await measureNoOpStart(answer, request);
+  const one = await measureStart({ jwks, token, applications: 1 });
+  add('cold start ms, 1 application', one.startMs, noOpMs, 0);
+  const many = await measureStart({ jwks, token, applications: 10_000, reloads: true });
+  add('cold start ms, 10,000 applications', many.startMs, noOpMs, 0);
+  addRow('10,000 applications: last write to live, ms', many.liveMs.toFixed(0));
+  add('longest check ms while reloading (base: calm)', many.longestMs, many.calmMs, 1);
+}
+
+async function benchDecide() {
+  const { byApplications, byEntries } = await inChild('decide.mjs');
+  addSizes('applications', byApplications);
+  addSizes('e-mails and CIDRs in a rule', byEntries);
+}
+
+async function benchMemory() {
+  const [before, ...steps] = await inChild('memory.mjs', ['--expose-gc']);
+  for (const { checks, heapMb } of steps) {
+    add(`heap MB after ${checks.toLocaleString('en')} checks (base: 0)`, heapMb, before.heapMb, 1);
+  }
+  const [first, last] = steps;
+  addRow('heap, last ÷ first of these', '', '', (last.heapMb / first.heapMb).toFixed(2));
+}
+
+function inChild(name, execArgv = []) {
+  return new Promise((resolve, reject) => {
+    const child = fork(fileURLToPath(new URL(name, import.meta.url)), isQuick ? ['--quick'] : [], { execArgv });
+    child.once('message', resolve);
+    child.once('exit', (code) => (code === 0 ? undefined : reject(new Error(`${name} ended with ${code}`))));
+  });
+}
+
+function addSizes(what, [base, ...others]) {
+  for (const row of others) {
+    const name = `${row.size.toLocaleString('en')} ${what} (base: ${base.size})`;
+    add(`decide µs, ${name}`, row.decide, base.decide, 2, '≤ 1.30', (ratio) => ratio <= 1.3);
+    add(
+      `find + decide µs, ${name}`,
+      row.find + row.decide,
+      base.find + base.decide,
+      2,
+      '≤ 1.30',
+      (ratio) => ratio <= 1.3,
+    );
+  }
+}
+
+function add(name, value, base, digits, goal = '', isMet = undefined) {
+  const ratio = value / base;
+  addRow(name, value.toFixed(digits), base.toFixed(digits), ratio.toFixed(2), goal, isMet?.(ratio));
+}
+
+function addRow(name, value = '', base = '', ratio = '', goal = '', isMet = undefined) {
+  const met = isMet === undefined ? '' : isMet ? 'met' : 'missed';
+  rows.push([name, value, base, ratio, goal, met]);
+  console.error(`… ${name} ${value} ${base} ${ratio}`);
+}
+
+function printTable() {
+  const all = [['measured', 'Postern', 'no-op / base', 'ratio', 'goal', ''], ...rows];
+  const widths = all[0].map((_, column) => Math.max(3, ...all.map((row) => row[column].length)));
+  const line = (row) =>
+    `| ${row.map((cell, column) => (column === 0 ? cell.padEnd(widths[column]) : cell.padStart(widths[column]))).join(' | ')} |`;
+  const rule = `| ${widths.map((width, column) => (column === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`)).join(' | ')} |`;
+  console.log(`\n${[line(all[0]), rule, ...all.slice(1).map(line)].join('\n')}`);
+}
