@@ -2,7 +2,7 @@
  *  as those of single values; a part that has the wrong form is passed over, since its own fault says so. */
 import { at, fault, warning } from './model/fault.ts';
 import type { Place, Report } from './model/fault.ts';
-import { isLoopbackHost } from './settings-shape.ts';
+import { isLoopbackHost, UPSTREAM_DEFAULTS } from './settings-shape.ts';
 import { normalDomain } from './shared/email.ts';
 import { nearest } from './shared/nearest.ts';
 import { quoted } from './shared/shape.ts';
@@ -160,7 +160,8 @@ function checkAdmin(data: unknown, root: Place, report: Report): void {
 
 /** A managed header is set or removed. Names that differ in `-` and `_` only are one name to many upstreams. */
 function checkUpstream(data: unknown, root: Place, report: Report): void {
-  const set: Named[] = Object.keys(membersAt(data, ['upstream', 'headers'])).map((name) => ({
+  const headers = valueAt(data, ['upstream', 'headers']) ?? UPSTREAM_DEFAULTS;
+  const set: Named[] = Object.keys(membersAt(headers, [])).map((name) => ({
     key: folded(name),
     text: name,
     path: ['upstream', 'headers', name],

@@ -54,11 +54,7 @@ export function readOverrides(input: OverrideInput, report: Report): readonly Ov
         ),
       );
     } else if (shape === undefined) {
-      const near = nearest(
-        dotted,
-        names.map((name) => name.dotted),
-      );
-      const mend = near === undefined ? 'write the name as in postern.yaml, with dots' : `did you mean ${near}?`;
+      const mend = mendFor(dotted, names);
       report(fault(wholly(source), 'setting_unknown', `expected the name of a setting, found ${quoted(dotted)}`, mend));
     } else {
       add(overrides, path, shape, assignment.slice(equals + 1), source, input.parseValue, report);
@@ -83,9 +79,18 @@ export function withOverrides(data: unknown, overrides: readonly Override[]): un
   return overrides.reduce((whole, one) => placed(whole, one.path, one.value), data);
 }
 
-/** The source of a faulty value that was given outside the file: the last override at, above or below the path. */
-export function sourceOf(path: readonly (string | number)[], overrides: readonly Override[]): string | undefined {
-  return overrides.findLast((one) => one.path.every((step, index) => path[index] === step))?.source;
+/** Who gave a faulty value, where it was not the file: the last override of it or of a whole that it is part of, else,
+ *  where the file has nothing in this place, the last one of a part of it. */
+export function sourceOf(
+  path: readonly (string | number)[],
+  data: unknown,
+  overrides: readonly Override[],
+): string | undefined {
+  const isWithin = (outer: readonly (string | number)[], inner: readonly (string | number)[]): boolean =>
+    outer.every((step, index) => inner[index] === step);
+  const whole = overrides.findLast((one) => isWithin(one.path, path));
+  if (whole || isInFile(data, path)) return whole?.source;
+  return overrides.findLast((one) => isWithin(path, one.path))?.source;
 }
 
 /** A place outside all files. */
@@ -101,6 +106,17 @@ function isServiceLink(variable: string): boolean {
   return /_SERVICE_(?:HOST|PORT)(?:_[A-Z0-9_]+)?$|_PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?$/.test(
     variable,
   );
+}
+
+/** The nearest name, or what there is at the last step that is right. */
+function mendFor(dotted: string, names: ReturnType<typeof settingNames>): string {
+  const known = names.map((name) => name.dotted);
+  const near = nearest(dotted, known);
+  if (near !== undefined) return `did you mean ${near}?`;
+  const parent = known.findLast((name) => dotted.startsWith(`${name}.`));
+  if (parent === undefined) return 'write the name as in postern.yaml, with dots';
+  const below = known.filter((name) => name.startsWith(`${parent}.`) && !name.includes('.', parent.length + 1));
+  return below.length > 0 ? `known names here: ${below.join(', ')}` : `set it as a whole: --set ${parent}=VALUE`;
 }
 
 function reportUnknownVariable(variable: string, names: ReturnType<typeof settingNames>, report: Report): void {
@@ -144,6 +160,15 @@ function placed(data: unknown, path: readonly string[], value: unknown): unknown
   if (data !== undefined && data !== null && (typeof data !== 'object' || Array.isArray(data))) return data;
   const members = (data ?? {}) as Readonly<Record<string, unknown>>;
   return { ...members, [step]: placed(Object.hasOwn(members, step) ? members[step] : undefined, rest, value) };
+}
+
+function isInFile(data: unknown, path: readonly (string | number)[]): boolean {
+  let current = data;
+  for (const step of path) {
+    if (current === null || typeof current !== 'object' || !Object.hasOwn(current, step)) return false;
+    current = (current as Record<string | number, unknown>)[step];
+  }
+  return true;
 }
 
 function namesBelow(shape: unknown, path: readonly string[]): { readonly dotted: string; readonly shape: unknown }[] {

@@ -1,8 +1,7 @@
 /** The shape of `postern.yaml`: every key, its bounds, its default and what it is for. */
 import { isIP } from 'node:net';
-import { domainToASCII } from 'node:url';
 import { countryFinding, isCountry } from './shared/country.ts';
-import { domainText, emailText } from './shared/email.ts';
+import { domainText, emailText, normalDomain } from './shared/email.ts';
 import { SIGNATURE_KEYS } from './shared/jose.ts';
 import type { SignatureAlgorithm } from './shared/jose.ts';
 import { readListenAddress } from './shared/listen.ts';
@@ -76,6 +75,14 @@ export const UPSTREAM_VALUES = [
   'risk_score',
   'decision_id',
 ] as const;
+
+/** Header → what it carries, unless the settings say otherwise. */
+export const UPSTREAM_DEFAULTS = {
+  'x-postern-user': 'subject',
+  'x-postern-email': 'email',
+  'x-postern-policy': 'policy',
+  'x-postern-risk': 'risk_level',
+} as const satisfies Readonly<Record<string, (typeof UPSTREAM_VALUES)[number]>>;
 
 /** A header that Postern must not set: it belongs to the connection, to routing, or to Envoy itself. */
 export function isReservedHeader(name: string): boolean {
@@ -201,7 +208,7 @@ const identity = section({
     namespace: preset(text(), 'envoy.filters.http.jwt_authn', 'The namespace of dynamic metadata it is found in.'),
     payloads: preset(
       z.record(
-        text(),
+        z.string(),
         exactObject({
           provider: optional(providerSource, 'The provider that these tokens come from, or the claim that names it.'),
           claims,
@@ -254,11 +261,11 @@ const geo = section({
   }).describe('Trusted location headers, used where no database answers. The proxy in front must set or remove them.'),
   private_addresses: preset(
     z.union([
-      word(['unknown']),
       exactObject({
         country: countryCode().describe('ISO 3166-1 alpha-2.'),
         city: optional(text(), 'City.'),
       }),
+      word(['unknown']),
     ]),
     'unknown',
     'Where private addresses are: `unknown`, or a country and city.',
@@ -341,13 +348,8 @@ const login = section({
 
 const upstream = section({
   headers: preset(
-    z.record(managedName('set'), word(UPSTREAM_VALUES)),
-    {
-      'x-postern-user': 'subject',
-      'x-postern-email': 'email',
-      'x-postern-policy': 'policy',
-      'x-postern-risk': 'risk_level',
-    },
+    managedHeaders(),
+    UPSTREAM_DEFAULTS,
     "Lower-case header name → what it carries. Each is set or, where there is no value, removed: the client's own copy never arrives.",
   ),
   remove: preset(listOf(managedName('remove')), [], 'Further headers that never reach the upstream.'),
@@ -610,15 +612,13 @@ function redisUrl(): Shape<string> {
 
 function hostAndPort(): Shape<string> {
   return readText((value) => {
-    const parts = /^(\[[^\]]*\]|[^:[\]]*)(?::(\d{1,5}))?$/.exec(value);
+    const parts = /^(\[[0-9a-f:.]+\]|[^:[\]/?#@\\%\s]+)(?::(\d{1,5}))?$/i.exec(value);
     const written = parts?.[1] ?? '';
     const host = written.startsWith('[')
-      ? isIP(written.slice(1, -1)) === 6
+      ? URL.canParse(`http://${written}`)
         ? new URL(`http://${written}`).hostname
         : ''
-      : isIP(written) === 4
-        ? written
-        : domainToASCII(written);
+      : (normalDomain(written) ?? written.toLowerCase());
     const port = parts?.[2];
     const good = (host.startsWith('[') || isIP(host) === 4 || isHostName(host)) && Number(port ?? 1) <= 65_535;
     if (good) return { value: port === undefined ? host : `${host}:${Number(port)}` };
@@ -635,27 +635,42 @@ function headerName(): Shape<string> {
   return readText((value) => (isHeaderName(value) ? { value: value.toLowerCase() } : headerFinding(value, '')));
 }
 
-/** A header that Postern sets or removes: written in lower case, as it is sent. */
-function managedName(use: 'set' | 'remove'): Shape<string> & z.core.$ZodRecordKey {
-  return checkedText((value) => {
-    if (!isHeaderName(value)) return headerFinding(value, '');
-    if (value !== value.toLowerCase())
-      return {
-        code: 'header_invalid',
-        text: `expected a lower-case header name, found ${quoted(value)}`,
-        mend: `write ${value.toLowerCase()}`,
-      };
-    if (use === 'set' ? isReservedHeader(value) : value === 'host')
-      return {
-        code: 'header_reserved',
-        text: `expected a header that can be ${use === 'set' ? 'set' : 'removed'}, found ${quoted(value)}`,
-        mend:
-          use === 'set'
-            ? 'choose another name: connection and routing headers, and x-envoy-, are reserved'
-            : 'leave it out: Envoy never removes it',
-      };
-    return undefined;
-  }) as Shape<string> & z.core.$ZodRecordKey;
+/** Header name → what it carries. */
+function managedHeaders(): Shape<Readonly<Record<string, (typeof UPSTREAM_VALUES)[number]>>> {
+  return also(z.record(z.string(), word(UPSTREAM_VALUES)), (headers) =>
+    Object.keys(headers).flatMap((name) => {
+      const finding = managedFinding(name, 'set');
+      return finding ? [{ ...finding, path: [name] }] : [];
+    }),
+  );
+}
+
+function managedName(use: 'set' | 'remove'): Shape<string> {
+  return checkedText((value) => managedFinding(value, use));
+}
+
+/** What is wrong with the name of a header that Postern sets or removes; it is written in lower case, as it is sent. */
+function managedFinding(value: string, use: 'set' | 'remove'): Finding | undefined {
+  if (!isHeaderName(value)) return headerFinding(value, '');
+  if (value !== value.toLowerCase())
+    return {
+      code: 'header_invalid',
+      text: `expected a lower-case header name, found ${quoted(value)}`,
+      mend: `write ${value.toLowerCase()}`,
+    };
+  if (use === 'set' && isReservedHeader(value))
+    return {
+      code: 'header_reserved',
+      text: `expected a header that can be set, found ${quoted(value)}`,
+      mend: 'choose another name: connection and routing headers, and x-envoy-, are reserved',
+    };
+  if (use === 'remove' && value === 'host')
+    return {
+      code: 'header_reserved',
+      text: `expected a header that can be removed, found ${quoted(value)}`,
+      mend: 'leave it out: Envoy never removes it',
+    };
+  return undefined;
 }
 
 function isHeaderName(value: string): boolean {

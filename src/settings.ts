@@ -256,7 +256,7 @@ export function readSettings(input: SettingsInput, report: Report): Settings | u
   let faults = 0;
   const reportHere = (found: Fault): void => {
     if (found.severity === 'fault') faults += 1;
-    const source = sourceOf(found.place.path, overrides);
+    const source = sourceOf(found.place.path, input.data, overrides);
     const kept = withoutSecret(found);
     report(source === undefined ? kept : { ...kept, place: wholly(source) });
   };
