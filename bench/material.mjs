@@ -1,5 +1,5 @@
 /** What all parts of the bench use: config folders, tokens and CheckRequests as Envoy sends them. */
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -48,6 +48,7 @@ export async function createIssuer() {
  *  rule. Application `i` is `app-i.example.com`. Returns the folder's path. */
 export function writeConfig({ jwks, applications = 1, entries = 0 }) {
   const folder = mkdtempSync(join(tmpdir(), 'postern-bench-'));
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
   mkdirSync(join(folder, 'keys'));
   mkdirSync(join(folder, 'policies'));
   writeFileSync(join(folder, 'keys/jwks.json'), JSON.stringify(jwks));
