@@ -110,15 +110,21 @@ export function isGrpc(request: RequestFacts): boolean {
   return type === GRPC || type.startsWith(`${GRPC}+`);
 }
 
-/** The address that a browser comes back to: this request's own. Over 2,048 characters without its query; if still
- *  over, the origin's `/`. */
+/** The address that a browser comes back to: this request's own, in ASCII. Over 2,048 characters without its query; if
+ *  still over, the origin's `/`. */
 export function returnAddress(request: RequestFacts): string {
   const origin = `${request.scheme ?? 'https'}://${request.authority}`;
-  const whole = origin + request.target;
+  const whole = origin + inAscii(request.target);
   if (whole.length <= MAX_RETURN) return whole;
   const mark = request.target.indexOf('?');
   const path = mark === -1 ? request.target : request.target.slice(0, mark);
   return origin.length + path.length <= MAX_RETURN ? origin + path : `${origin}/`;
+}
+
+/** A query may hold raw bytes beyond ASCII, which take up to nine characters each once they are escaped: escaped before
+ *  their length is judged, they cannot make a `location` too long to be sent. */
+function inAscii(target: string): string {
+  return target.replace(/[^\x20-\x7e]+/g, encodeURIComponent);
 }
 
 const GRPC = 'application/grpc';
@@ -340,7 +346,6 @@ function quotedString(text: string): string {
 
 /** Among the ranges of the highest weight above 0, the first is `text/html`. */
 function prefersHtml(accept: string): boolean {
-  if (!accept.includes('text/html')) return false;
   let best = '';
   let bestWeight = 0;
   for (const range of accept.split(',')) {

@@ -1,6 +1,6 @@
 /** What Envoy tells of a request, read straight from the bytes of `envoy.service.auth.v3.CheckRequest`. Only what is
- *  asked for is decoded, and fields that nobody reads are stepped over: 2 KB with 20 headers take 3 µs, where a
- *  generated decoder that makes every object takes 9. */
+ *  asked for is decoded, and fields that nobody reads are stepped over: 2 KB with 20 headers take 5.6 µs with the
+ *  headers indexed, where ts-proto's decoder took 8.2 without. */
 import type { Address } from '../model/address.ts';
 import type { Body, Headers, RequestFacts, RequestRefusal, SingleHeader } from '../model/request.ts';
 import { parseAddress } from '../shared/address.ts';
