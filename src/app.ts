@@ -103,8 +103,18 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
       onError: (error) =>
         logger.warn('changes are looked for twice a second, because the system does not tell of them', { error }),
       async onChange() {
-        const next = await loader.load();
-        if (next.revision?.id === revision.id || (!next.revision && next.id === lastFailed)) return;
+        const next = await loader.load().catch((error: unknown) => {
+          metrics.reloaded('failure', Date.now() / 1000);
+          logger.error(`a changed configuration could not be read; revision ${revision.id} stays in force`, { error });
+          return undefined;
+        });
+        if (!next || (!next.revision && next.id === lastFailed)) return;
+        if (next.revision?.id === revision.id) {
+          // What was wrong has been taken back: the files say again what runs.
+          if (lastFailed !== '') metrics.reloaded('success', Date.now() / 1000);
+          lastFailed = '';
+          return;
+        }
         watch.setPaths([{ path: folder, deep: true }, ...next.outside]);
         lastFailed = next.revision ? '' : next.id;
         if (!next.revision) {

@@ -146,7 +146,7 @@ async function readSet(
     snapshot.faults.forEach(report);
     shaped.faults.forEach(report);
     const lookups = createLookups(shaped.set, settings ?? defaultSettings());
-    await link(shaped, lookups, report, createPause());
+    await link(shaped, lookups, settings ? report : withoutSettings(report), createPause());
     return { snapshot, settings, shaped };
   }
 }
@@ -218,6 +218,20 @@ function newEcKey(): string {
     .privateKey.export({ type: 'pkcs8', format: 'pem' })
     .toString();
 }
+
+/** While the settings cannot be read, what policies need of them may be right. */
+function withoutSettings(report: Report): Report {
+  return (found) => {
+    if (!NEEDS_SETTINGS.has(found.code)) report(found);
+  };
+}
+
+const NEEDS_SETTINGS = new Set([
+  'provider_unknown',
+  'account_missing',
+  'evaluation_host_not_allowed',
+  'source_missing',
+]);
 
 /** Builds a revision from a linked set without faults. Key files, certificates and databases are opened here; what is
  *  wrong with one is reported where the file is named. */

@@ -341,6 +341,9 @@ function parseLabel(written: string, text: string): HostLabel | Finding {
     );
   if (stars === 1 && /^xn--/i.test(written))
     return invalid(text, 'no * in a label beginning xn--', 'name each host, or use * for the whole label');
+  // Only letters beyond ASCII are converted: the conversion would quietly cut at characters that end a URL's host.
+  if (!/^[a-z0-9_*\u0080-\u{10ffff}-]+$/iu.test(written))
+    return invalid(text, 'host labels of letters, digits, - and _', `correct ${quoted(written)}`);
   const ascii = /^[\u0000-\u007f]*$/.test(written) ? written.toLowerCase() : stars === 0 ? domainToASCII(written) : '';
   if (ascii === '' || !/^[a-z0-9_*-]+$/.test(ascii))
     return invalid(text, 'host labels of letters, digits, - and _', `correct ${quoted(written)}`);

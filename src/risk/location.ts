@@ -70,8 +70,10 @@ export const location: FactorType<LocationContext> = {
       if (!found) return 'UNKNOWN';
       if (anonymousAllowed !== true && isAnonymous(found)) return 'RISK';
       if (listed.size === 0) return 'NO_RISK';
-      if (found.country === undefined || !isCountry(found.country)) return 'UNKNOWN';
-      return listed.has(found.country) === allowed ? 'NO_RISK' : 'RISK';
+      // A Tor exit stands in a country all the same, where the database knows it.
+      const country = found.country === TOR ? found.exitCountry : found.country;
+      if (country === undefined || !isCountry(country)) return 'UNKNOWN';
+      return listed.has(country) === allowed ? 'NO_RISK' : 'RISK';
     };
   },
   unknownCounts: (context) => (context.allowed ? 'RISK' : 'NO_RISK'),

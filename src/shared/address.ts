@@ -1,5 +1,6 @@
 /** IP addresses as text and bytes. */
 import { isIPv6 } from 'node:net';
+import ipaddr from 'ipaddr.js';
 import type { Address } from '../model/address.ts';
 
 /** Reads one IP address: `a.b.c.d` (decimal, no leading zeros), IPv6, and either with a port as proxies write them:
@@ -72,19 +73,16 @@ export function sixBytes(text: string): Uint8Array | undefined {
 /** True for addresses that say nothing about where on earth the client is: private (RFC 1918), shared (RFC 6598),
  *  loopback, link-local and unique-local (RFC 4193). */
 export function isPrivateAddress(address: Address): boolean {
-  const [first = 0, second = 0] = address.bytes;
-  if (address.family === 4) {
-    return (
-      first === 10 ||
-      first === 127 ||
-      (first === 172 && (second & 0xf0) === 16) ||
-      (first === 192 && second === 168) ||
-      (first === 169 && second === 254) ||
-      (first === 100 && (second & 0xc0) === 64)
-    );
-  }
-  return (first & 0xfe) === 0xfc || (first === 0xfe && (second & 0xc0) === 0x80) || address.text === '::1';
+  return PRIVATE_RANGES.has(ipaddr.fromByteArray([...address.bytes]).range());
 }
+
+const PRIVATE_RANGES: ReadonlySet<string> = new Set([
+  'private',
+  'carrierGradeNat',
+  'loopback',
+  'linkLocal',
+  'uniqueLocal',
+]);
 
 const ZERO = 48;
 const DOT = 46;

@@ -18,6 +18,8 @@ export function normalEmail(written: string): string | undefined {
 /** A host name of two or more labels as lower-case A-labels; undefined where the text is none. */
 export function normalDomain(written: string): string | undefined {
   if (written.length > MAX_DOMAIN) return undefined;
+  // The conversion reads a URL's host and would quietly cut at a slash, a question mark, a hash or a port.
+  if (/[\u0000-\u0020"#%/:<>?@[\\\]^`{|}\u007f]/.test(written)) return undefined;
   const domain = isAscii(written) ? written.toLowerCase() : domainToASCII(written);
   if (domain.length > MAX_DOMAIN) return undefined;
   return /^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/.test(domain) &&

@@ -165,6 +165,8 @@ describe('faults', () => {
     `${'a'.repeat(64)}.example.com`,
     '1.2.3',
     'exam%70le.com',
+    'bü\\x.example.com',
+    'bü:80.example.com',
   ])('%s is destination_invalid', (text) => {
     expect(parseDestination(text)).toMatchObject({ code: 'destination_invalid' });
   });
