@@ -22,6 +22,11 @@ function at(country: string | undefined, anonymous = false): { location: Locatio
   };
 }
 
+/** A Tor exit whose own country a database names. */
+function torIn(country: string): { location: Location } {
+  return { location: { ...at('T1').location, exitCountry: country } };
+}
+
 describe('the country of the client address', () => {
   it.each([
     ['allowed', iberia, at('ES'), 'NO_RISK'],
@@ -36,6 +41,8 @@ describe('the country of the client address', () => {
       at('T1'),
       'UNKNOWN, RISK',
     ],
+    ['Tor in a denied country', notThere, torIn('AQ'), 'RISK'],
+    ['Tor elsewhere', notThere, torIn('NO'), 'NO_RISK'],
     ['denied', notThere, at('AQ'), 'RISK'],
     ['anonymous, allowed', notThere, at('NO', true), 'NO_RISK'],
     ['denied list, unknown', notThere, at(undefined), 'UNKNOWN, NO_RISK'],
