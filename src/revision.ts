@@ -86,20 +86,25 @@ export interface Loader {
 export function createLoader(options: LoaderOptions): Loader {
   const configReader = createConfigReader(options.folder);
   const policyReader = createPolicyReader();
+  let last: Loaded | undefined;
   return {
     async load() {
       const faults: Fault[] = [];
       const report: Report = (found) => void faults.push(found);
-      const read = await readSet(configReader, policyReader, options, report);
+      const read = await readSet(configReader, policyReader, options, last?.id, report);
+      // The same bytes mean the same: most of what a watch tells of is no change at all.
+      if (!read && last) return last;
+      if (!read) throw new Error('nothing was read');
       const revision =
         read.settings && !faults.some(isFault) ? await build(read, read.settings, options, report) : undefined;
-      return {
+      last = {
         // A fault found while building, such as a key that is none, makes the whole worthless.
         revision: faults.some(isFault) ? undefined : revision,
         faults: locatedFaults(faults, (name) => textOf(read.snapshot, name)),
         id: read.snapshot.revision,
         outside: read.snapshot.outside,
       };
+      return last;
     },
   };
 }
@@ -111,12 +116,14 @@ interface ReadSet {
   readonly shaped: ShapedSet;
 }
 
+/** Undefined: the files are those of the revision `unchangedId`. */
 async function readSet(
   configReader: ReturnType<typeof createConfigReader>,
   policyReader: ReturnType<typeof createPolicyReader>,
   options: LoaderOptions,
+  unchangedId: string | undefined,
   report: Report,
-): Promise<ReadSet> {
+): Promise<ReadSet | undefined> {
   let named: readonly FileReference[] = [];
   let made = false;
   for (;;) {
@@ -138,6 +145,7 @@ async function readSet(
       named = references;
       continue;
     }
+    if (snapshot.revision === unchangedId) return undefined;
     if (settings && options.makesKeys && !made) {
       made = true;
       if (await makeKeys(options.folder, snapshot, settings, shaped.set, report)) continue;
@@ -244,7 +252,10 @@ async function build(
   const { snapshot, shaped } = read;
   const files = new Files(snapshot, report);
   const keys = keySourcesOf(files, settings, shaped.set, options.keySets);
-  const sources = createSources(files, settings, shaped.set, keys, options);
+  const lookups = createLookups(shaped.set, settings);
+  const { risk, identity } = settings;
+  const compiled = await compile(shaped.set, lookups, { settings: risk, providers: identity.providers }, createPause());
+  const sources = createSources(files, settings, shaped.set, compiled, keys, options);
   const portalKey =
     settings.step_up.portal_url === undefined
       ? undefined
@@ -253,9 +264,6 @@ async function build(
   const assertionKey = assertion && (await files.signingKey(assertion.key, ['upstream', 'assertion', 'key']));
   const tls = tlsOf(files, settings);
   if (files.hasFaults) return undefined;
-  const lookups = createLookups(shaped.set, settings);
-  const { risk, identity } = settings;
-  const compiled = await compile(shaped.set, lookups, { settings: risk, providers: identity.providers }, createPause());
   return Object.freeze({
     id: snapshot.revision,
     settings,
@@ -306,13 +314,16 @@ function createSources(
   files: Files,
   settings: Settings,
   set: PolicySet,
+  compiled: CompiledSet,
   keys: KeySources,
   options: LoaderOptions,
 ): Sources {
   const counted = (cache: string) => (result: 'hit' | 'miss') => options.metrics?.cacheRequest(cache, result);
   const identity = createIdentitySource(settings.identity, { keys: keys.of, onCacheRequest: counted('token') });
+  // Each has a verifier with a cache of its own, so only those that some rule asks for.
+  const linked = new Set(compiled.applications.flatMap(({ needs }) => needs.linkedTokens));
   const linkedTokens = createLinkedTokens(
-    { applications: set.applications, tokens: settings.identity.tokens },
+    { applications: set.applications.filter(({ id }) => linked.has(id)), tokens: settings.identity.tokens },
     { keys: keys.of, onCacheRequest: counted('linked_token') },
   );
   const certificate = createCertificateSource(
