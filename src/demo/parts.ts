@@ -74,9 +74,10 @@ export async function startUpstream(): Promise<Upstream> {
   };
 }
 
-/** Postern as a process of its own, on free ports. Rejects with what it said where it does not become ready. */
-export async function startPostern(config: string): Promise<Postern> {
-  const ports = ['--set', 'listen.check=127.0.0.1:0', '--set', 'listen.admin=127.0.0.1:0'];
+/** Postern as a process of its own, on free ports unless `check` says where to listen. Rejects with what it said where
+ *  it does not become ready. */
+export async function startPostern(config: string, check = '127.0.0.1:0'): Promise<Postern> {
+  const ports = ['--set', `listen.check=${check}`, '--set', 'listen.admin=127.0.0.1:0'];
   const child = spawn(process.execPath, [`${ROOT}dist/main.js`, 'serve', '--config', config, ...ports], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });

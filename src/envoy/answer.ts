@@ -1,7 +1,7 @@
 /** From a decision to what Envoy and the caller are told. Pure: ids, signatures and addresses are handed in. */
 import type { Challenge, Decision } from '../model/decision.ts';
 import type { Identity, IdentityGroup } from '../model/identity.ts';
-import type { RequestFacts } from '../model/request.ts';
+import type { Headers, RequestFacts } from '../model/request.ts';
 import { refusalBody } from './bodies.ts';
 import type { Audience, RefusalStatus } from './bodies.ts';
 import type { AllowAnswer, Answer, AnswerMetadata, HeaderPair, RefusalAnswer } from './response.ts';
@@ -56,6 +56,8 @@ export interface AnswerMoment {
   readonly assertion?: string | undefined;
   /** On a step-up: the portal's address with its signed state. Used for navigations that can be redirected. */
   readonly portalLocation?: string | undefined;
+  /** Headers of a request that could not be read otherwise: they still tell a gRPC caller. */
+  readonly unreadable?: Headers | undefined;
   /** On an allow: names of headers that carried a service token's secret, lower case. */
   readonly secretHeaders?: readonly string[] | undefined;
 }
@@ -81,7 +83,8 @@ export function answerOptions(settings: AnswerSettings): AnswerOptions {
 
 /** What a decision becomes. Every managed header of an allow is set or removed, never both and never neither; so is
  *  every other spelling of it (`_` for `-`) that the client sent, because many frameworks fold the two together.
- *  @param request Undefined where it could not be read; it is then answered as a program. */
+ *  @param request Undefined where it could not be read; it is then answered as a program, or as a gRPC
+ *  caller. */
 export function answerFor(
   decision: Decision,
   request: RequestFacts | undefined,
@@ -104,7 +107,7 @@ export function isBrowserNavigation(request: RequestFacts): boolean {
 
 /** Whether Envoy takes the caller for a gRPC client, and so turns a refusal into a gRPC status: `content-type` exactly
  *  `application/grpc`, or that and a `+`. The letter case counts. */
-export function isGrpc(request: RequestFacts): boolean {
+export function isGrpc(request: Pick<RequestFacts, 'headers'>): boolean {
   if (!request.headers.has('content-type')) return false;
   const type = request.headers.all('content-type').join(',');
   return type === GRPC || type.startsWith(`${GRPC}+`);
@@ -231,7 +234,7 @@ function refused(
   options: AnswerOptions,
   moment: AnswerMoment,
 ): RefusalAnswer {
-  const audience = audienceOf(request);
+  const audience = audienceOf(request, moment.unreadable);
   const metadata = metadataOf(decision, moment);
   const headers: HeaderPair[] = [];
   const finish = (outcome: RefusalAnswer['outcome'], status: RefusalStatus): string => {
@@ -283,8 +286,8 @@ const PAGE_HEADERS: readonly HeaderPair[] = Object.freeze([
   ['x-content-type-options', 'nosniff'],
 ]);
 
-function audienceOf(request: RequestFacts | undefined): Audience {
-  if (request === undefined) return 'program';
+function audienceOf(request: RequestFacts | undefined, unreadable: Headers | undefined): Audience {
+  if (request === undefined) return unreadable && isGrpc({ headers: unreadable }) ? 'grpc' : 'program';
   if (isGrpc(request)) return 'grpc';
   return isBrowserNavigation(request) ? 'browser' : 'program';
 }

@@ -1,6 +1,6 @@
 import { EvaluationContext } from '../model/context.ts';
 import type { Decision } from '../model/decision.ts';
-import type { RequestFacts, RequestRefusal } from '../model/request.ts';
+import type { Headers, RequestFacts, RequestRefusal } from '../model/request.ts';
 import { gather } from '../facts/gather.ts';
 import type { FactFinished, Sources } from '../facts/gather.ts';
 import type { CompiledApplication } from '../policy/compile.ts';
@@ -10,7 +10,7 @@ import type { EngineDecision } from '../policy/engine.ts';
 import { answerFor, isBrowserNavigation } from './answer.ts';
 import type { AnswerOptions } from './answer.ts';
 import type { PortalVisit } from './portal.ts';
-import { readRequest } from './request.ts';
+import { readHeaders, readRequest } from './request.ts';
 import { encodeAnswer, failureAnswer } from './response.ts';
 
 /** A request's whole day: the bytes of a CheckRequest in, the bytes of a CheckResponse out. Never throws, never
@@ -123,6 +123,8 @@ class Day {
   readonly #beganMs: number;
   #stageBeganMs: number;
   #late: Late | undefined;
+  /** Headers of a request that cannot be read. */
+  #unreadable: Headers | undefined;
   /** The answer, once there is one: whoever comes later gets the same. */
   #answer: Uint8Array | undefined;
 
@@ -138,6 +140,7 @@ class Day {
   run(bytes: Uint8Array): Uint8Array | Promise<Uint8Array> {
     const request = readRequest(bytes);
     if (isRefusal(request)) {
+      this.#unreadable = readHeaders(bytes);
       this.#finish('map');
       return this.#respond({ decision: refused(request), attempt: 0 }, undefined, undefined, undefined);
     }
@@ -212,7 +215,8 @@ class Day {
     if (this.#answer) return this.#answer;
     const { revision, answers } = this.#snapshot;
     const secretHeaders = request && this.#snapshot.sources.secretHeaders(request, application?.serviceTokensHeader);
-    const moment = { decisionId: this.#decisionId, revision, assertion, portalLocation, secretHeaders };
+    const unreadable = this.#unreadable;
+    const moment = { decisionId: this.#decisionId, revision, assertion, portalLocation, secretHeaders, unreadable };
     const bytes = encodeAnswer(answerFor(decision, request, answers, moment));
     this.#answer = bytes;
     this.#late?.cancel();
