@@ -34,6 +34,7 @@ import { createLookups, link, namedFiles } from './policy/link.ts';
 import type { PolicySet } from './policy/objects.ts';
 import { createPolicyReader, parseYaml } from './policy/read.ts';
 import type { ShapedSet } from './policy/read.ts';
+import { reportUnsupported } from './policy/unsupported.ts';
 import { defaultSettings, readSettings, referencedFiles } from './settings.ts';
 import type { Settings } from './settings.ts';
 import type { Override } from './settings-overrides.ts';
@@ -155,6 +156,8 @@ async function readSet(
     shaped.faults.forEach(report);
     const lookups = createLookups(shaped.set, settings ?? defaultSettings());
     await link(shaped, lookups, settings ? report : withoutSettings(report), createPause());
+    reportUnsupported(shaped.set, report);
+    if (settings) reportUnsupportedSettings(settings, report);
     return { snapshot, settings, shaped };
   }
 }
@@ -225,6 +228,14 @@ function newEcKey(): string {
   return generateKeyPairSync('ec', { namedCurve: 'P-256' })
     .privateKey.export({ type: 'pkcs8', format: 'pem' })
     .toString();
+}
+
+/** Settings that would quietly mean less than they say. */
+function reportUnsupportedSettings(settings: Settings, report: Report): void {
+  const refuse = (path: readonly string[], what: string, mend: string): void =>
+    report(fault({ file: SETTINGS_FILE, path }, 'setting_unsupported', `${what} is not supported yet`, mend));
+  if (settings.state.redis) refuse(['state', 'redis'], 'state in Redis', 'remove it; state is kept in memory');
+  if (settings.risk_scores.from === 'state') refuse(['risk_scores', 'from'], 'risk scores from state', 'write token');
 }
 
 /** While the settings cannot be read, what policies need of them may be right. */

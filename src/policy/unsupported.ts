@@ -1,0 +1,56 @@
+/** What is read and judged already, but whose facts nobody gathers yet. A file that asks for it is refused: judged
+ *  without its facts, a transaction above its limit would pass for none at all. */
+import { fault } from '../model/fault.ts';
+import type { Report } from '../model/fault.ts';
+import { rulesOf } from './lookups.ts';
+import { isReference } from './objects.ts';
+import type { PolicySet, RuleSetObject } from './objects.ts';
+
+/** Names of risk factors, and the words of rules, without facts. */
+const FACTORS: ReadonlySet<string> = new Set([
+  'locationHistory',
+  'travelVelocity',
+  'machine',
+  'transaction',
+  'riskEngine',
+]);
+const RULES: ReadonlySet<string> = new Set(['external_evaluation']);
+
+/** Reports `context_unsupported` and `rule_unsupported`. */
+export function reportUnsupported(set: PolicySet, report: Report): void {
+  for (const rule of set.resourceRules) {
+    for (const { type, place } of rule.factors) {
+      if (!FACTORS.has(type)) continue;
+      report(
+        fault(
+          place,
+          'context_unsupported',
+          `the risk factor ${type} is not supported yet`,
+          'remove it; ip, location, dateTime and deviceCertificate contexts work',
+        ),
+      );
+    }
+    if (rule.disableSSO) {
+      report(
+        fault(
+          rule.place,
+          'context_unsupported',
+          'disableSSO is not supported yet',
+          'remove it; give the flow a maxAge instead',
+        ),
+      );
+    }
+  }
+  const inline = set.applications.flatMap(({ policies }) => policies.filter((policy) => !isReference(policy)));
+  const sets: readonly RuleSetObject[] = [
+    ...set.groups,
+    ...set.policies,
+    ...inline.filter((policy) => 'include' in policy),
+  ];
+  for (const rules of sets) {
+    for (const { word, place } of rulesOf(rules)) {
+      if (RULES.has(word))
+        report(fault(place, 'rule_unsupported', `the rule type ${word} is not supported yet`, 'remove it'));
+    }
+  }
+}
