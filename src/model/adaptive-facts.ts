@@ -1,4 +1,4 @@
-/** What is remembered of a user, read before this request's own event. Source: adaptive.md 7. */
+/** What is remembered of a user, read before this request's own event.. */
 export type HistoryFact =
   | { readonly state: 'unavailable' }
   | { readonly state: 'known'; readonly record: HistoryRecord };
@@ -35,7 +35,7 @@ export type MachineFact =
   | { readonly state: 'absent'; readonly why: string }
   | { readonly state: 'present'; /** Points of the marks that differ. */ readonly risk: number };
 
-/** One transaction detail of the request. Source: adaptive.md 8. */
+/** One transaction detail of the request.. */
 export type TransactionDetail =
   | { readonly state: 'absent' }
   | { readonly state: 'unknown'; readonly why: string }

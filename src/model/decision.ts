@@ -35,7 +35,7 @@ export interface Named {
   readonly name: string;
 }
 
-/** What a step-up asks for. Source: RFC 9470, adaptive.md 6. */
+/** What a step-up asks for. Source: RFC 9470. */
 export interface Challenge {
   /** In order; empty: none is advertised. */
   readonly acrValues: readonly string[];

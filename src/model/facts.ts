@@ -1,4 +1,4 @@
-/** The client certificate of this connection, as far as it can be known. Source: envoy.md 3.5, access.md 5. */
+/** The client certificate of this connection, as far as it can be known. Source: Envoy, `source.certificate`, `source.principal`, XFCC. */
 export type CertificateFact =
   | { readonly state: 'none' }
   | { readonly state: 'unreadable'; readonly why: string }
@@ -38,7 +38,7 @@ export interface Location {
   readonly source: 'database' | 'header' | 'private' | 'none';
 }
 
-/** Service token credentials of the request. Source: access.md 2.5. */
+/** Service token credentials of the request. Source: Cloudflare Access, service tokens. */
 export type ServiceCredentialsFact =
   | { readonly state: 'absent' }
   | { readonly state: 'malformed'; readonly why: string }

@@ -1,5 +1,5 @@
 /** The logged-in user as the token (or Envoy's payload, or trusted headers) states him. Absent stays absent:
- *  nothing is invented. E-mail: ASCII lower case, domain as A-labels. Source: access.md 4.3. */
+ *  nothing is invented. E-mail: ASCII lower case, domain as A-labels. Source: OpenID Connect Core 1.0 section 2, RFC 8176, Cloudflare Access' application token. */
 export interface Identity {
   readonly source: 'token' | 'envoy_jwt_authn' | 'headers';
   readonly issuer: string | undefined;

@@ -1,12 +1,12 @@
 import type { Address } from './address.ts';
 
-/** One request as Envoy told it, after canonicalisation; nothing in it is trusted beyond what envoy.md 3.1 says. */
+/** One request as Envoy told it, after canonicalisation; only what Envoy itself derived is trusted. */
 export interface RequestFacts {
   /** RFC 9110 token, case kept. */
   readonly method: string;
   /** Lower-case ASCII, no port, no trailing dot; IPv6 in brackets. */
   readonly host: string;
-  /** Canonical path (envoy.md 3.3), without the query; `*` for OPTIONS *. */
+  /** Canonical path (`shared/path.ts`), without the query; `*` for OPTIONS *. */
   readonly path: string;
   /** As the client sent it, after the first `?`, without it; undefined where there is none. */
   readonly query: string | undefined;
@@ -44,7 +44,7 @@ export interface Headers {
   has(name: string): boolean;
   /** Every value in order; empty where the header is absent. */
   all(name: string): readonly string[];
-  /** For a header that can have one value only: see envoy.md 3.2. `commaAllowed`: the value's grammar has commas.
+  /** For a header that can have one value only; two values, or a join of them, are `several`. `commaAllowed`: the value's grammar has commas.
    *  A header with U+FFFD or a byte ≥ 0x80 from raw_value is `unreadable`, except where `utf8Allowed`. */
   single(name: string, options?: { readonly commaAllowed?: boolean; readonly utf8Allowed?: boolean }): SingleHeader;
   /** All cookies of one name, in order, not decoded. */

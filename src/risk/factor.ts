@@ -17,7 +17,7 @@ export interface FactorCommon {
   readonly onUnknown?: 'RISK' | 'NO_RISK' | 'UNAVAILABLE' | undefined;
 }
 
-/** One of the risk factors of adaptive.md 3. */
+/** One of the risk factors of Entrust's resource rules. */
 export interface FactorType<Context extends FactorCommon = FactorCommon> {
   /** The name in log, metrics and explain: `ip`, `dateTime`, `transaction` … */
   readonly name: string;

@@ -1,4 +1,4 @@
-/** Shapes of what users write, on top of zod. Faults carry the codes of access.md 1.1; a shape also yields the
+/** Shapes of what users write, on top of zod. Faults carry stable codes; a shape also yields the
  *  JSON Schema. The only place that knows zod. */
 import { z } from 'zod';
 import { fault } from '../model/fault.ts';
