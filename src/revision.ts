@@ -30,7 +30,9 @@ import { compile } from './policy/compile.ts';
 import type { CompiledSet } from './policy/compile.ts';
 import { locatedFaults } from './policy/fault-text.ts';
 import type { LocatedFault } from './policy/fault-text.ts';
-import { createLookups, link, namedFiles } from './policy/link.ts';
+import { link, namedFiles } from './policy/link.ts';
+import { createLookups } from './policy/lookups.ts';
+import type { Lookups } from './policy/lookups.ts';
 import type { PolicySet } from './policy/objects.ts';
 import { createPolicyReader, parseYaml } from './policy/read.ts';
 import type { ShapedSet } from './policy/read.ts';
@@ -115,6 +117,7 @@ interface ReadSet {
   readonly snapshot: ConfigSnapshot;
   readonly settings: Settings | undefined;
   readonly shaped: ShapedSet;
+  readonly lookups: Lookups;
 }
 
 /** Undefined: the files are those of the revision `unchangedId`. */
@@ -149,7 +152,7 @@ async function readSet(
     if (snapshot.revision === unchangedId) return undefined;
     if (settings && options.makesKeys && !made) {
       made = true;
-      if (await makeKeys(options.folder, snapshot, settings, shaped.set, report)) continue;
+      if (await makeKeys(options.folder, snapshot, settings, report)) continue;
     }
     settingsFaults.forEach(report);
     snapshot.faults.forEach(report);
@@ -158,7 +161,7 @@ async function readSet(
     await link(shaped, lookups, settings ? report : withoutSettings(report), createPause());
     reportUnsupported(shaped.set, report);
     if (settings) reportUnsupportedSettings(settings, report);
-    return { snapshot, settings, shaped };
+    return { snapshot, settings, shaped, lookups };
   }
 }
 
@@ -185,16 +188,14 @@ async function makeKeys(
   folder: string,
   snapshot: ConfigSnapshot,
   settings: Settings,
-  set: PolicySet,
   report: Report,
 ): Promise<boolean> {
   let some = false;
   for (const { name, use, place } of referencedFiles(settings)) {
-    const isEvaluation = name === settings.external_evaluation.signing_key;
-    if (use !== 'made' || fileOf(snapshot, name) || (isEvaluation && !evaluates(set))) continue;
+    // The key of external evaluation is made only once a rule needs it, and such rules are not supported yet.
+    if (use !== 'made' || fileOf(snapshot, name) || name === settings.external_evaluation.signing_key) continue;
     try {
-      const make = async (): Promise<string> => (isEvaluation ? newRsaKey() : newEcKey());
-      if (await ensurePrivateFile(pathOf(folder, name), make)) some = true;
+      if (await ensurePrivateFile(pathOf(folder, name), async () => newEcKey())) some = true;
     } catch (error) {
       report(
         fault(
@@ -207,21 +208,6 @@ async function makeKeys(
     }
   }
   return some;
-}
-
-function evaluates(set: PolicySet): boolean {
-  const sets = [...set.groups, ...set.policies, ...set.applications.flatMap(({ policies }) => policies)];
-  return sets.some(
-    (one) =>
-      'include' in one &&
-      [one.include, one.require, one.exclude].some((rules) => rules.some(({ word }) => word === 'external_evaluation')),
-  );
-}
-
-function newRsaKey(): string {
-  return generateKeyPairSync('rsa', { modulusLength: 2048 })
-    .privateKey.export({ type: 'pkcs8', format: 'pem' })
-    .toString();
 }
 
 function newEcKey(): string {
@@ -260,10 +246,9 @@ async function build(
   options: LoaderOptions,
   report: Report,
 ): Promise<Revision | undefined> {
-  const { snapshot, shaped } = read;
+  const { snapshot, shaped, lookups } = read;
   const files = new Files(snapshot, report);
   const keys = keySourcesOf(files, settings, shaped.set, options.keySets);
-  const lookups = createLookups(shaped.set, settings);
   const { risk, identity } = settings;
   const compiled = await compile(shaped.set, lookups, { settings: risk, providers: identity.providers }, createPause());
   const sources = createSources(files, settings, shaped.set, compiled, keys, options);

@@ -1,5 +1,6 @@
 /** The shape of `postern.yaml`: every key, its bounds, its default and what it is for. */
 import { isIP } from 'node:net';
+import { DEFAULT_CLAIM_PATHS } from './facts/claims.ts';
 import { countryFinding, isCountry } from './shared/country.ts';
 import { domainText, emailText, normalDomain } from './shared/email.ts';
 import { SIGNATURE_KEYS } from './shared/jose.ts';
@@ -22,25 +23,6 @@ import {
   z,
 } from './shared/shape.ts';
 import type { Finding, Shape } from './shared/shape.ts';
-
-/** Where each part of an identity is found in a token, unless the settings say otherwise. */
-export const CLAIM_DEFAULTS = {
-  subject: 'sub',
-  email: 'email',
-  groups: 'groups',
-  amr: 'amr',
-  acr: 'acr',
-  auth_time: 'auth_time',
-  session: 'sid',
-  country: 'country',
-  posture: 'devicePosture',
-  risk_score: 'user_risk_score',
-  saml_attributes: 'saml_attributes',
-  oidc_claims: 'oidc_fields',
-  auth_contexts: 'acrs',
-  account: 'account_id',
-  user_exists: 'user_exists',
-} as const;
 
 /** Types of identity providers. Source: Cloudflare Access, identity provider `type`. */
 export const PROVIDER_TYPES = [
@@ -163,11 +145,15 @@ const providerSource = z.union([
 
 const claims = section(
   Object.fromEntries(
-    Object.entries(CLAIM_DEFAULTS).map(([claim, fallback]) => [
+    Object.entries(DEFAULT_CLAIM_PATHS).map(([claim, fallback]: [string, readonly string[]]) => [
       claim,
-      preset(claimPaths(), fallback, `Dotted path of the claim for ${claim}, or a list: the first that holds a value.`),
+      preset(
+        claimPaths(),
+        fallback[0],
+        `Dotted path of the claim for ${claim}, or a list: the first that holds a value.`,
+      ),
     ]),
-  ) as unknown as { [claim in keyof typeof CLAIM_DEFAULTS]: Shape<readonly string[]> },
+  ) as unknown as { [claim in keyof typeof DEFAULT_CLAIM_PATHS]: Shape<readonly string[]> },
 ).describe('Where each part of the identity is found in the token.');
 
 const token = exactObject({

@@ -2,6 +2,7 @@
  *  users write them; an optional setting that is not given is `undefined`. Files are named as written: relative to
  *  the config folder, or absolute. */
 import { isDeepStrictEqual } from 'node:util';
+import type { ClaimPaths } from './facts/claims.ts';
 import { SETTINGS_FILE } from './files.ts';
 import type { FileReference } from './files.ts';
 import { at } from './model/fault.ts';
@@ -11,7 +12,7 @@ import { checkSettings } from './settings-checks.ts';
 import { sourceOf, wholly, withOverrides } from './settings-overrides.ts';
 import type { Override } from './settings-overrides.ts';
 import { settingsShape } from './settings-shape.ts';
-import type { CLAIM_DEFAULTS, UPSTREAM_VALUES } from './settings-shape.ts';
+import type { UPSTREAM_VALUES } from './settings-shape.ts';
 import type { SignatureAlgorithm } from './shared/jose.ts';
 import type { ListenAddress } from './shared/listen.ts';
 import { shaped, withoutNulls, z } from './shared/shape.ts';
@@ -125,9 +126,6 @@ export type TokenLocation = { readonly header: string } | { readonly cookie: str
 
 /** The id of a configured provider, lower case, or the paths of the claim that names one. */
 export type ProviderSource = string | { readonly claim: readonly string[] };
-
-/** Every claim has at least one path; the first that holds a value counts. */
-export type ClaimPaths = { readonly [claim in keyof typeof CLAIM_DEFAULTS]: readonly string[] };
 
 export interface CertificateSettings {
   /** The first that shows a certificate is used. */

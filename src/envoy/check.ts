@@ -3,6 +3,7 @@ import type { Decision } from '../model/decision.ts';
 import type { Headers, RequestFacts, RequestRefusal } from '../model/request.ts';
 import { gather } from '../facts/gather.ts';
 import type { FactFinished, Sources } from '../facts/gather.ts';
+import type { Stage } from '../metrics.ts';
 import type { CompiledApplication } from '../policy/compile.ts';
 import type { DestinationIndex } from '../policy/destinations.ts';
 import { decide, lateDecision, noApplication, refused } from '../policy/engine.ts';
@@ -57,8 +58,6 @@ export interface CheckFinished {
   readonly application: CompiledApplication | undefined;
   readonly seconds: number;
 }
-
-export type Stage = 'map' | 'gather' | 'decide' | 'respond';
 
 export interface CheckParts {
   /** The running revision; undefined: none is loaded yet. */
@@ -123,8 +122,14 @@ class Day {
   readonly #beganMs: number;
   #stageBeganMs: number;
   #late: Late | undefined;
+  /** Undefined: it could not be read. */
+  #request: RequestFacts | undefined;
   /** Headers of a request that cannot be read. */
   #unreadable: Headers | undefined;
+  /** Undefined: none covers the request. */
+  #application: CompiledApplication | undefined;
+  /** Undefined where nothing had to be gathered, because there is no application. */
+  #context: EvaluationContext | undefined;
   /** The answer, once there is one: whoever comes later gets the same. */
   #answer: Uint8Array | undefined;
 
@@ -142,12 +147,15 @@ class Day {
     if (isRefusal(request)) {
       this.#unreadable = readHeaders(bytes);
       this.#finish('map');
-      return this.#respond({ decision: refused(request), attempt: 0 }, undefined, undefined, undefined);
+      return this.#respond({ decision: refused(request), attempt: 0 });
     }
+    this.#request = request;
     const application = this.#snapshot.destinations.find(request.host, request.path)?.target;
+    this.#application = application;
     this.#finish('map');
-    if (!application) return this.#respond({ decision: noApplication(), attempt: 0 }, request, undefined, undefined);
+    if (!application) return this.#respond({ decision: noApplication(), attempt: 0 });
     const context = new EvaluationContext(request, this.#parts.nowMs());
+    this.#context = context;
     const { watch } = this.#parts;
     const gathering = gather(
       application,
@@ -157,12 +165,7 @@ class Day {
       () => this.#deadline().reached,
     );
     if (!gathering) return this.#decide(application, context);
-    return this.#inTime(
-      gathering.then(() => this.#decide(application, context)),
-      request,
-      application,
-      context,
-    );
+    return this.#inTime(gathering.then(() => this.#decide(application, context)));
   }
 
   #decide(application: CompiledApplication, context: EvaluationContext): Uint8Array | Promise<Uint8Array> {
@@ -172,52 +175,43 @@ class Day {
     const byRedirect =
       decision.outcome === 'step_up' && this.#snapshot.portal !== undefined && isRedirectable(context.request);
     const settled = this.#parts.settle(decision, context, application, byRedirect);
-    if (!(settled instanceof Promise)) return this.#respond(settled, context.request, application, context);
-    return this.#inTime(
-      settled.then((value) => this.#respond(value, context.request, application, context)),
-      context.request,
-      application,
-      context,
-    );
+    if (!(settled instanceof Promise)) return this.#respond(settled);
+    return this.#inTime(settled.then((value) => this.#respond(value)));
   }
 
-  #respond(
-    settled: Settled,
-    request: RequestFacts | undefined,
-    application: CompiledApplication | undefined,
-    context: EvaluationContext | undefined,
-  ): Uint8Array | Promise<Uint8Array> {
-    const { decision } = settled;
+  #respond({ decision, attempt }: Settled): Uint8Array | Promise<Uint8Array> {
     const { assertion, portal } = this.#snapshot;
+    const request = this.#request;
     if (decision.outcome === 'allow' && assertion) {
       const signed = assertion(decision, this.#decisionId, this.#parts.nowMs());
-      const answer = signed.then((token) => this.#encode(decision, request, application, context, token, undefined));
-      return this.#inTime(answer, request, application, context);
+      return this.#inTime(signed.then((token) => this.#encode(decision, { assertion: token })));
     }
     if (decision.challenge && portal && request && isRedirectable(request)) {
       const { challenge } = decision;
-      const { attempt } = settled;
       const location = portal({ challenge, request, attempt, nowMs: this.#parts.nowMs(), id: this.#parts.newId() });
-      const answer = location.then((url) => this.#encode(decision, request, application, context, undefined, url));
-      return this.#inTime(answer, request, application, context);
+      return this.#inTime(location.then((url) => this.#encode(decision, { portalLocation: url })));
     }
-    return this.#encode(decision, request, application, context, undefined, undefined);
+    return this.#encode(decision);
   }
 
   #encode(
     decision: EngineDecision,
-    request: RequestFacts | undefined,
-    application: CompiledApplication | undefined,
-    context: EvaluationContext | undefined,
-    assertion: string | undefined,
-    portalLocation: string | undefined,
+    signed?: { readonly assertion?: string; readonly portalLocation?: string },
   ): Uint8Array {
     if (this.#answer) return this.#answer;
-    const { revision, answers } = this.#snapshot;
-    const secretHeaders = request && this.#snapshot.sources.secretHeaders(request, application?.serviceTokensHeader);
-    const unreadable = this.#unreadable;
-    const moment = { decisionId: this.#decisionId, revision, assertion, portalLocation, secretHeaders, unreadable };
-    const bytes = encodeAnswer(answerFor(decision, request, answers, moment));
+    const { revision, answers, sources } = this.#snapshot;
+    const request = this.#request;
+    const application = this.#application;
+    const bytes = encodeAnswer(
+      answerFor(decision, request, answers, {
+        decisionId: this.#decisionId,
+        revision,
+        assertion: signed?.assertion,
+        portalLocation: signed?.portalLocation,
+        secretHeaders: request && sources.secretHeaders(request, application?.serviceTokensHeader),
+        unreadable: this.#unreadable,
+      }),
+    );
     this.#answer = bytes;
     this.#late?.cancel();
     this.#finish('respond');
@@ -227,7 +221,7 @@ class Day {
         decisionId: this.#decisionId,
         revision,
         request,
-        context,
+        context: this.#context,
         application,
         seconds: (this.#stageBeganMs - this.#beganMs) / 1000,
       });
@@ -236,18 +230,11 @@ class Day {
   }
 
   /** A check that is late all the same is answered 503 before the caller gives up. */
-  #inTime(
-    answer: Promise<Uint8Array>,
-    request: RequestFacts | undefined,
-    application: CompiledApplication | undefined,
-    context: EvaluationContext | undefined,
-  ): Promise<Uint8Array> {
+  #inTime(answer: Promise<Uint8Array>): Promise<Uint8Array> {
     const deadline = this.#deadline();
     if (deadline.guarded) return answer;
     deadline.guarded = true;
-    const late = deadline.passed.then(() =>
-      this.#encode(lateDecision(application), request, application, context, undefined, undefined),
-    );
+    const late = deadline.passed.then(() => this.#encode(lateDecision(this.#application)));
     return Promise.race([answer, late]);
   }
 

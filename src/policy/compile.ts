@@ -9,7 +9,7 @@ import { compileResourceRules } from './adaptive.ts';
 import type { AdaptiveInput, CompiledAdaptive } from './adaptive.ts';
 import { DestinationIndexBuilder, parseDestination } from './destinations.ts';
 import type { DestinationIndex } from './destinations.ts';
-import type { Lookups } from './link.ts';
+import type { Lookups } from './lookups.ts';
 import { isReference } from './objects.ts';
 import type {
   ApplicationObject,

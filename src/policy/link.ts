@@ -15,9 +15,6 @@ import { ALL_GROUPS, isReference } from './objects.ts';
 import type { ApplicationObject, GroupObject, PolicyObject, PolicySet, RuleSetObject } from './objects.ts';
 import type { ShapedSet } from './read.ts';
 
-export { createLookups } from './lookups.ts';
-export type { LinkSettings, Lookups } from './lookups.ts';
-
 /** A file that a policy set names, relative to the config folder or absolute. */
 export interface NamedFile {
   readonly name: string;

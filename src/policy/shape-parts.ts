@@ -255,7 +255,7 @@ function requiredKeys(shape: ObjectShape): readonly string[] {
 }
 
 function urlFinding(written: string): Finding | undefined {
-  const url = URL.parse(written);
+  const url = URL.canParse(written) ? new URL(written) : undefined;
   if (!url || !/^https?:\/\//i.test(written) || url.username !== '' || url.password !== '' || url.hash !== '') {
     return {
       code: 'url_invalid',

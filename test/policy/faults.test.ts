@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { LinkSettings } from '../../src/policy/link.ts';
+import type { LinkSettings } from '../../src/policy/lookups.ts';
 import { parseText } from '../../src/policy/yaml.ts';
 import { SETTINGS, load } from './loading.ts';
 

@@ -2,8 +2,9 @@
 import { createHash } from 'node:crypto';
 import type { Fault } from '../../src/model/fault.ts';
 import { faultsText } from '../../src/policy/fault-text.ts';
-import { createLookups, link } from '../../src/policy/link.ts';
-import type { LinkSettings, Lookups } from '../../src/policy/link.ts';
+import { link } from '../../src/policy/link.ts';
+import { createLookups } from '../../src/policy/lookups.ts';
+import type { LinkSettings, Lookups } from '../../src/policy/lookups.ts';
 import type { PolicySet } from '../../src/policy/objects.ts';
 import { createPolicyReader } from '../../src/policy/read.ts';
 import type { PolicyFile } from '../../src/policy/read.ts';
