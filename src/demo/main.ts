@@ -23,9 +23,12 @@ import { tour } from './tour.ts';
 const PORT = 10_000;
 
 const begun: Part[] = [];
-const interrupted = new Promise<void>((resolve) => {
+const interrupted = new Promise<void>((reached) => {
+  const resolve = (): void => reached();
   process.once('SIGINT', resolve);
   process.once('SIGTERM', resolve);
+  // A reader that goes away (`npm run demo | head`) must not leave the parts running.
+  process.stdout.on('error', resolve);
 });
 try {
   const run = demo();
