@@ -17,6 +17,7 @@ import type { Reason } from '../model/decision.ts';
 import { bindFailure, listenText, readListenAddress } from '../shared/listen.ts';
 import type { ListenAddress } from '../shared/listen.ts';
 import type { Check, CheckCall } from './check.ts';
+import { AuthorizationClient, AuthorizationService } from './generated/envoy/service/auth/v3/external_auth.ts';
 
 /** Why the transport itself answered 503 instead of the check: it threw, its promise was rejected, it gave no bytes,
  *  it was not done when the caller was about to give up, or too many were waiting already. */
@@ -76,7 +77,7 @@ export interface DrainTimes {
 }
 
 /** The service whose health is told, beside `""` for the server as a whole. */
-export const CHECK_SERVICE = 'envoy.service.auth.v3.Authorization';
+export const CHECK_SERVICE = AuthorizationClient.serviceName;
 
 /** What is sent where even the precomputed answer cannot be had: status 14, HTTP 503, no body.
  *  Source: CheckResponse { status { code: 14 } denied_response { status { code: 503 } } }. */
@@ -174,9 +175,7 @@ const CHECK_MAX_MS = 5_250;
 
 const CHECK_DEFINITION: ServiceDefinition = {
   check: {
-    path: `/${CHECK_SERVICE}/Check`,
-    requestStream: false,
-    responseStream: false,
+    ...AuthorizationService.check,
     // Bytes pass through: a request that cannot be decoded must become an answer, not a failed call.
     requestSerialize: (bytes: Buffer) => bytes,
     requestDeserialize: (bytes: Buffer) => bytes,

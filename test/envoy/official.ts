@@ -10,17 +10,23 @@ const xds = join(dirname(createRequire(import.meta.url).resolve('@grpc/grpc-js-x
 export const officialProtos = loadOfficial();
 export const ourProtos = loadOurs();
 
-/** @param options `oneofs`: messages also say which member of a oneof is set. */
-export function loadOfficial(options: { readonly oneofs?: boolean } = {}): PackageDefinition {
+export interface LoadOptions {
+  /** Messages also say which member of a oneof is set. */
+  readonly oneofs?: boolean;
+  /** What is absent on the wire reads as what absence means. */
+  readonly defaults?: boolean;
+}
+
+export function loadOfficial(options: LoadOptions = {}): PackageDefinition {
   const folders = ['envoy-api', 'xds', 'googleapis', 'protoc-gen-validate'];
   return load(
     folders.map((folder) => join(xds, folder)),
-    options.oneofs ?? false,
+    options,
   );
 }
 
-export function loadOurs(options: { readonly oneofs?: boolean } = {}): PackageDefinition {
-  return load([fileURLToPath(new URL('../../proto', import.meta.url))], options.oneofs ?? false);
+export function loadOurs(options: LoadOptions = {}): PackageDefinition {
+  return load([fileURLToPath(new URL('../../proto', import.meta.url))], options);
 }
 
 /** CheckResponse as proto-loader gives it; what is absent on the wire is absent here. */
@@ -87,13 +93,13 @@ export function metadataOf(message: ResponseMessage): Record<string, string | nu
   );
 }
 
-function load(includeDirs: string[], oneofs: boolean): PackageDefinition {
+function load(includeDirs: string[], { oneofs = false, defaults = false }: LoadOptions): PackageDefinition {
   return loadSync('envoy/service/auth/v3/external_auth.proto', {
     includeDirs,
     keepCase: true,
     longs: String,
     enums: Number,
-    defaults: false,
+    defaults,
     oneofs,
   });
 }

@@ -4,11 +4,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { PackageDefinition } from '@grpc/proto-loader';
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import {
+  AuthorizationClient,
+  AuthorizationService,
+  CheckRequest,
+  CheckResponse,
+} from '../../src/envoy/generated/envoy/service/auth/v3/external_auth.ts';
 import {
   decodeRequest,
   decodeResponse,
   encodeRequest,
+  encodeResponse,
   loadOfficial,
   loadOurs,
   officialProtos,
@@ -19,6 +27,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 
 const ourOneofs = loadOurs({ oneofs: true });
 const officialOneofs = loadOfficial({ oneofs: true });
+const officialWhole = loadOfficial({ defaults: true });
 
 const messages = [
   'envoy.service.auth.v3.CheckRequest',
@@ -117,6 +126,35 @@ describe("our protos are Envoy's", () => {
 });
 
 describe('what is generated from them', () => {
+  it('reads and writes every request as the official protos do', () => {
+    fc.assert(
+      fc.property(requestMessages(), (message) => {
+        const bytes = encodeRequest(message);
+        const read = CheckRequest.decode(bytes);
+        const again = CheckRequest.encode(read).finish();
+        expect(decodeRequest(again, officialWhole)).toEqual(decodeRequest(bytes, officialWhole));
+        expect(read.attributes?.request?.http?.path ?? '').toBe(message.attributes.request?.http.path ?? '');
+      }),
+    );
+  });
+
+  it('reads every answer as it was written', () => {
+    fc.assert(
+      fc.property(fc.string({ minLength: 1 }), fc.constantFrom(200, 302, 401, 403, 503), (body, code) => {
+        const denied = { status: { code }, headers: [{ header: { key: 'location', value: 'https://a/' } }], body };
+        const read = CheckResponse.decode(encodeResponse({ status: { code: 7 }, denied_response: denied }));
+        expect(read.status?.code).toBe(7);
+        if (read.httpResponse?.$case !== 'deniedResponse') throw new Error('expected a denied response');
+        expect(read.httpResponse.value).toMatchObject(denied);
+      }),
+    );
+  });
+
+  it('names the service and its method', () => {
+    expect(AuthorizationService.check.path).toBe(path(officialProtos));
+    expect(path(officialProtos)).toBe(`/${AuthorizationClient.serviceName}/Check`);
+  });
+
   it('is committed', () => {
     const run = check(root);
     expect(run.stderr).toBe('');
@@ -135,13 +173,42 @@ describe('what is generated from them', () => {
       );
       const run = check(copy);
       expect(run.status).toBe(1);
-      expect(run.stderr).toContain('src/envoy/generated/descriptors.ts does not belong to proto/**/*.proto');
+      for (const name of ['descriptors.ts', 'envoy/type/v3/http_status.ts'])
+        expect(run.stderr).toContain(`src/envoy/generated/${name} does not belong to proto/**/*.proto`);
       expect(run.stderr).toContain('mend: run `npm run generate`');
     } finally {
       rmSync(copy, { recursive: true });
     }
   });
 });
+
+function requestMessages(): fc.Arbitrary<{ readonly attributes: { readonly request?: { http: { path: string } } } }> {
+  const text = fc.string({ unit: 'grapheme', maxLength: 20 });
+  const address = fc.oneof(
+    fc.record({ socket_address: fc.record({ address: text, port_value: fc.nat(65_535) }) }),
+    fc.record({ pipe: fc.record({ path: text }) }),
+  );
+  const http = fc.record({
+    id: text,
+    method: text,
+    path: text,
+    host: text,
+    headers: fc.dictionary(text, text, { maxKeys: 4 }),
+    header_map: fc.record({
+      headers: fc.array(fc.record({ key: text, raw_value: fc.uint8Array({ maxLength: 9 }) }), { maxLength: 4 }),
+    }),
+    body: text,
+    raw_body: fc.uint8Array({ maxLength: 9 }),
+    size: fc.integer({ min: -1, max: 2 ** 31 }),
+  });
+  const time = fc.record({ seconds: fc.nat(), nanos: fc.nat(999_999_999) });
+  return fc.record({
+    attributes: fc.record(
+      { source: fc.record({ address, principal: text, certificate: text }), request: fc.record({ time, http }) },
+      { requiredKeys: [] },
+    ),
+  });
+}
 
 function path(protos: PackageDefinition): unknown {
   return (protos['envoy.service.auth.v3.Authorization'] as { Check?: { path: string } }).Check?.path;
