@@ -21,6 +21,7 @@ import { createLinkedTokens } from './facts/linked-token.ts';
 import { createLocationSource } from './facts/location.ts';
 import { createPostureSource } from './facts/posture.ts';
 import { createServiceTokens, secretHeaders } from './facts/service-token.ts';
+import { createTransactionReader } from './facts/transaction.ts';
 import { SETTINGS_FILE, createConfigReader, ensurePrivateFile, fileOf, pathOf } from './files.ts';
 import type { ConfigFile, ConfigSnapshot, FileReference, WatchedFolder } from './files.ts';
 import type { Metrics } from './metrics.ts';
@@ -341,6 +342,7 @@ function createSources(
   );
   const serviceTokens = createServiceTokens(set.serviceTokens);
   const posture = createPostureSource(settings.posture.from);
+  const transactions = new Map(set.applications.map((one) => [one.id, createTransactionReader(one.transaction)]));
   const { service_tokens_header: defaultHeader, client_address: addressSettings } = settings;
   return {
     clientAddress: (request) => clientAddress(request, addressSettings),
@@ -351,10 +353,13 @@ function createSources(
       serviceTokens.read(request, { header: header ?? defaultHeader, serviceJwt: serviceJwt?.commonName }, nowMs),
     secretHeaders: (request, header) => secretHeaders(request, header ?? defaultHeader),
     posture,
+    transaction: (application, request) => transactions.get(application)?.(request) ?? NO_DETAILS,
     riskScore: () => ({ state: 'identity' }),
     linkedToken: (application, request, nowMs) => linkedTokens.read(application, request, nowMs),
   };
 }
+
+const NO_DETAILS: ReadonlyMap<string, never> = new Map<string, never>();
 
 function tlsOf(files: Files, settings: Settings): TlsMaterial | undefined {
   const { tls } = settings.listen;

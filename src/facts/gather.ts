@@ -1,3 +1,4 @@
+import type { TransactionDetail } from '../model/adaptive-facts.ts';
 import type { Address } from '../model/address.ts';
 import type { EvaluationContext, FactName, LinkedTokenFact } from '../model/context.ts';
 import type { CertificateFact, Location, PostureFact, RiskScoreFact, ServiceCredentialsFact } from '../model/facts.ts';
@@ -23,6 +24,8 @@ export interface Sources {
   /** Names of the request's headers that carry a service token's secret. */
   secretHeaders(request: RequestFacts, header: string | undefined): readonly string[];
   posture(request: RequestFacts): PostureFact;
+  /** The details of a transaction that an application declares, by its id. */
+  transaction(application: string, request: RequestFacts): ReadonlyMap<string, TransactionDetail>;
   riskScore(identity: Identity | undefined): RiskScoreFact | Promise<RiskScoreFact>;
   linkedToken(
     application: string,
@@ -54,6 +57,8 @@ export function gather(
   if (needsLocation) context.location = sources.location(request, context.address);
   if (facts.has('certificate')) context.certificate = sources.certificate(request, processNowMs);
   if (facts.has('posture')) context.posture = sources.posture(request);
+  if (facts.has('transaction') || facts.has('risk_engine'))
+    context.transaction = sources.transaction(application.named.id, request);
   if (facts.has('identity') || facts.has('service_token')) gatherIdentity(application, sources, gathering);
   if (facts.has('linked_token')) gatherLinkedTokens(application, sources, gathering);
   if (gathering.pending.length === 0) return undefined;

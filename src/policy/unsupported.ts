@@ -7,13 +7,7 @@ import { isReference } from './objects.ts';
 import type { PolicySet, RuleSetObject } from './objects.ts';
 
 /** Names of risk factors, and the words of rules, without facts. */
-const FACTORS: ReadonlySet<string> = new Set([
-  'locationHistory',
-  'travelVelocity',
-  'machine',
-  'transaction',
-  'riskEngine',
-]);
+const FACTORS: ReadonlySet<string> = new Set(['locationHistory', 'travelVelocity', 'machine', 'riskEngine']);
 const RULES: ReadonlySet<string> = new Set(['external_evaluation']);
 
 /** Reports `context_unsupported` and `rule_unsupported`. */
@@ -26,7 +20,7 @@ export function reportUnsupported(set: PolicySet, report: Report): void {
           place,
           'context_unsupported',
           `the risk factor ${type} is not supported yet`,
-          'remove it; ip, location, dateTime and deviceCertificate contexts work',
+          'remove it; ip, location, dateTime, deviceCertificate and transaction contexts work',
         ),
       );
     }
