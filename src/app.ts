@@ -5,6 +5,8 @@ import { probeRoutes } from './admin/probes.ts';
 import { startAdminServer } from './admin/server.ts';
 import type { AdminServer } from './admin/server.ts';
 import { createDecisionLog } from './decision-log.ts';
+import { createFailureLog } from './failure-log.ts';
+import type { FailureLog } from './failure-log.ts';
 import { createCheck } from './envoy/check.ts';
 import type { CheckFinished, CheckParts } from './envoy/check.ts';
 import { unavailableAnswer } from './envoy/response.ts';
@@ -52,7 +54,7 @@ export class StartError extends Error {
 export async function startApp({ folder, overrides }: AppOptions): Promise<App> {
   const metrics = createMetrics();
   const keySets = createKeySets({
-    onRead: (read) => metrics.factFinished('identity', read.seconds, read.failure === undefined),
+    onRead: ({ url, failure }) => metrics.keySetRead(url, failure === undefined, Date.now() / 1000),
   });
   const loader = createLoader({ folder, overrides, keySets, makesKeys: true, metrics });
   const loaded = await loader.load();
@@ -63,7 +65,8 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
   const running: Running = { draining: false };
   const begun: (() => Promise<void>)[] = [async () => logger.close(), async () => keySets.stop()];
   try {
-    const check = createCheck(checkParts(() => revision, metrics, logger));
+    const logFailure = createFailureLog({ logger });
+    const check = createCheck(checkParts(() => revision, metrics, logger, logFailure));
     const checkServer = await startCheckServer({
       address: listenText(settings.listen.check),
       tls: revision.tls,
@@ -71,7 +74,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
       unavailable: (reason) => unavailableAnswer(reason, randomUUID(), revision.id),
       failed(kind, error) {
         metrics.checkFailed(kind);
-        logger.error('a check was answered 503', { kind, error });
+        logFailure(kind, 'a check was answered 503', { error });
       },
       reflection: PROTO,
     });
@@ -90,6 +93,8 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     const use = (next: Revision): void => {
       keySets.keep(next.keySetUrls);
       metrics.setRevision(next.id);
+      metrics.keepKeySets(next.keySetUrls);
+      metrics.setExpiries(next.expiries);
       metrics.keepApplications(next.compiled.applications.map(({ named }) => named.name));
     };
     keySets.start();
@@ -157,7 +162,7 @@ const PROTO = {
 
 const DRAIN = { graceMs: 5_000, deadlineMs: 10_000 };
 
-function checkParts(revision: () => Revision, metrics: Metrics, logger: Logger): CheckParts {
+function checkParts(revision: () => Revision, metrics: Metrics, logger: Logger, logFailure: FailureLog): CheckParts {
   const attempts = createAttempts(revision().settings.state.memory.users_max);
   const logDecision = createDecisionLog({
     logger,
@@ -203,7 +208,7 @@ function checkParts(revision: () => Revision, metrics: Metrics, logger: Logger):
       failed(error, decisionId) {
         metrics.checkFailed('thrown');
         metrics.decided(undefined, 'unavailable', 'internal_error');
-        logger.error('a check failed and was answered 503', { decision_id: decisionId, error });
+        logFailure('thrown', 'a check failed and was answered 503', { decision_id: decisionId, error });
       },
     },
   };

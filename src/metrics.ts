@@ -10,8 +10,9 @@ export type Stage = 'map' | 'gather' | 'decide' | 'respond';
 /** All times are seconds. Label values come from configuration or from closed lists, never from a request; that of
  *  requests which no application covers is "". */
 export interface Metrics {
-  /** `postern_check_duration_seconds`: once per answered check, bytes in to bytes out. */
-  checkFinished(outcome: Outcome, seconds: number): void;
+  /** `postern_check_duration_seconds`: once per answered check, bytes in to bytes out. With a trace id, an exemplar of
+   *  its bucket. */
+  checkFinished(outcome: Outcome, seconds: number, traceId?: string): void;
   /** `postern_stage_duration_seconds` */
   stageFinished(stage: Stage, seconds: number): void;
   /** `postern_decisions_total`; `application` is the name. */
@@ -30,6 +31,13 @@ export interface Metrics {
   keepApplications(names: Iterable<string>): void;
   /** `postern_fact_duration_seconds`, and where it could not be had `postern_fact_errors_total`. */
   factFinished(fact: FactName, seconds: number, had: boolean): void;
+  /** `postern_key_set_reads_total` and, of a success, `postern_key_set_last_success_timestamp_seconds`. */
+  keySetRead(url: string, had: boolean, epochSeconds: number): void;
+  /** The key sets of the revision that is served; a new one may have been read already. Series of all others are
+   *  forgotten. */
+  keepKeySets(urls: Iterable<string>): void;
+  /** `postern_expiry_timestamp_seconds`: what the revision that is served holds and will cease to be valid. */
+  setExpiries(expiries: readonly Expiry[]): void;
   /** `postern_cache_requests_total` */
   cacheRequest(cache: string, result: 'hit' | 'miss'): void;
   /** `postern_state_errors_total` */
@@ -42,8 +50,17 @@ export interface Metrics {
   decisionLogDropped(): void;
   /** `postern_checks_waiting`: read when scraped. */
   watchWaiting(read: () => number): void;
-  /** The text exposition format 0.0.4. */
-  render(): Promise<{ readonly contentType: string; readonly body: string }>;
+  /** `text`: the text exposition format 0.0.4. `openmetrics`: OpenMetrics 1.0.0, the only one that has exemplars. */
+  render(format?: MetricsFormat): Promise<{ readonly contentType: string; readonly body: string }>;
+}
+
+export type MetricsFormat = 'text' | 'openmetrics';
+
+/** Something with a last day: its name comes from the configuration. */
+export interface Expiry {
+  readonly kind: string;
+  readonly name: string;
+  readonly epochSeconds: number;
 }
 
 /** Upper bounds in seconds, dense below 10 ms, where a check of a sidecar lives. */
@@ -60,6 +77,8 @@ export const CHECK_BUCKETS: readonly number[] = [
  *  core against 0.5 %. */
 export function createMetrics(options: { readonly nodeMetrics?: boolean } = {}): Metrics {
   const registry = new Registry();
+  const openRegistry = new Registry<typeof Registry.OPENMETRICS_CONTENT_TYPE>();
+  openRegistry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE);
   if (options.nodeMetrics !== false) collectDefaultMetrics({ register: registry });
   const durations = (name: string, help: string, label: string, buckets: readonly number[]): DurationFamily => {
     const family = new DurationFamily(name, help, label, buckets);
@@ -118,11 +137,21 @@ export function createMetrics(options: { readonly nodeMetrics?: boolean } = {}):
   );
   const dropped = counts('postern_decision_log_dropped_total', 'Decision log lines dropped, the buffer being full.');
 
+  const keySetReads = counts(
+    'postern_key_set_reads_total',
+    'Reads of key sets from their URLs, by result.',
+    'key_set',
+    'result',
+  );
+
   let revision: string | undefined;
   let lastResult: 'success' | 'failure' | undefined;
   let lastSuccess: number | undefined;
   let waiting: (() => number) | undefined;
   let applications: ReadonlySet<string> | undefined;
+  let expiries: readonly Expiry[] = [];
+  /** Label of a key set → when it was last read with success, seconds since the epoch; 0: never. */
+  let keySets = new Map<string, number>();
   gauge('postern_config_info', 'The revision that is served.', () =>
     revision === undefined ? [] : [{ labels: { revision }, value: 1 }],
   );
@@ -134,6 +163,14 @@ export function createMetrics(options: { readonly nodeMetrics?: boolean } = {}):
     'When the configuration was last loaded with success.',
     () => (lastSuccess === undefined ? [] : [{ labels: {}, value: lastSuccess }]),
   );
+  gauge(
+    'postern_key_set_last_success_timestamp_seconds',
+    'When each key set was last read with success; 0: never.',
+    () => [...keySets].map(([label, value]) => ({ labels: { key_set: label }, value })),
+  );
+  gauge('postern_expiry_timestamp_seconds', 'When certificates and service tokens cease to be valid.', () =>
+    expiries.map(({ kind, name, epochSeconds }) => ({ labels: { kind, name }, value: epochSeconds })),
+  );
   gauge('postern_checks_waiting', 'Checks whose answer is being waited for.', () => [
     { labels: {}, value: waiting?.() ?? 0 },
   ]);
@@ -144,12 +181,14 @@ export function createMetrics(options: { readonly nodeMetrics?: boolean } = {}):
   for (const result of ['success', 'failure']) reloads.of(result);
   for (const kind of FAILURES) failures.of(kind);
   dropped.of();
+  for (const metric of registry.getMetricsAsArray())
+    openRegistry.registerMetric(openMetric(metric as unknown as Scraped));
 
   const applicationLabel = (name: string | undefined): string =>
     name === undefined || (applications && !applications.has(name)) ? '' : name;
 
   return {
-    checkFinished: (outcome, seconds) => checks.of(outcome).observe(seconds),
+    checkFinished: (outcome, seconds, traceId) => checks.of(outcome).observe(seconds, traceId),
     stageFinished: (stage, seconds) => stages.of(stage).observe(seconds),
     decided(application, outcome, reason) {
       decisions.of(applicationLabel(application), outcome, reason).value += 1;
@@ -177,6 +216,20 @@ export function createMetrics(options: { readonly nodeMetrics?: boolean } = {}):
       facts.of(fact).observe(seconds);
       if (!had) factErrors.of(fact).value += 1;
     },
+    keySetRead(url, had, epochSeconds) {
+      const label = keySetLabel(url);
+      keySetReads.of(label, had ? 'success' : 'failure').value += 1;
+      if (had || !keySets.has(label)) keySets.set(label, had ? epochSeconds : 0);
+    },
+    keepKeySets(urls) {
+      const labels = [...urls].map(keySetLabel);
+      keySets = new Map(labels.map((label) => [label, keySets.get(label) ?? 0]));
+      keySetReads.keep((label) => keySets.has(label));
+      for (const label of labels) for (const result of ['success', 'failure']) keySetReads.of(label, result);
+    },
+    setExpiries(all) {
+      expiries = all;
+    },
     cacheRequest(cache, result) {
       caches.of(cache, result).value += 1;
     },
@@ -193,8 +246,9 @@ export function createMetrics(options: { readonly nodeMetrics?: boolean } = {}):
     watchWaiting(read) {
       waiting = read;
     },
-    async render() {
-      return { contentType: registry.contentType, body: await registry.metrics() };
+    async render(format = 'text') {
+      const chosen = format === 'openmetrics' ? openRegistry : registry;
+      return { contentType: chosen.contentType, body: await chosen.metrics() };
     },
   };
 }
@@ -213,6 +267,12 @@ interface Sample {
   readonly labels: Readonly<Record<string, string | number>>;
   readonly value: number;
   readonly metricName?: string;
+  /** Written in OpenMetrics only. Timestamp in seconds. */
+  readonly exemplar?: {
+    readonly labelSet: { readonly trace_id: string };
+    readonly value: number;
+    readonly timestamp: number;
+  };
 }
 
 /** What prom-client asks of a metric when it is scraped. */
@@ -228,10 +288,35 @@ function published(name: string, help: string, type: Published['type'], values: 
   return Promise.resolve({ name, help, type, values, aggregator: 'sum' });
 }
 
+/** A metric as OpenMetrics wants it: the family of a counter is called without `_total`. Written this way because
+ *  prom-client renames the metric itself, which spoils the other format. */
+function openMetric(metric: Scraped): Metric {
+  return {
+    name: metric.name,
+    async get() {
+      const found = await metric.get();
+      return found.type === 'counter' ? { ...found, name: found.name.replace(/_total$/, '') } : found;
+    },
+  } as unknown as Metric;
+}
+
+interface Scraped {
+  readonly name: string;
+  get(): Promise<Published>;
+}
+
+/** Where a key set is read, without a query, which could hold a key. */
+function keySetLabel(url: string): string {
+  const { origin, pathname } = new URL(url);
+  return `${origin}${pathname}`;
+}
+
 /** One histogram's counts. The last one is of what exceeds every bound. */
 class Durations {
   readonly #bounds: readonly number[];
   readonly counts: Float64Array;
+  /** The last one of each bucket; undefined: none was traced. */
+  exemplars: (Sample['exemplar'] | undefined)[] | undefined = undefined;
   sum = 0;
 
   constructor(bounds: readonly number[]) {
@@ -239,7 +324,7 @@ class Durations {
     this.counts = new Float64Array(bounds.length + 1);
   }
 
-  observe(seconds: number): void {
+  observe(seconds: number, traceId?: string): void {
     // A clock that was set back, or a caller's mistake: one bad value must not spoil the sum for good.
     if (!(seconds >= 0 && seconds < Infinity)) return;
     const bounds = this.#bounds;
@@ -247,6 +332,9 @@ class Durations {
     while (place < bounds.length && seconds > (bounds[place] ?? 0)) place += 1;
     this.counts[place] = (this.counts[place] ?? 0) + 1;
     this.sum += seconds;
+    if (traceId === undefined) return;
+    this.exemplars ??= Array.from({ length: this.counts.length });
+    this.exemplars[place] = { labelSet: { trace_id: traceId }, value: seconds, timestamp: Date.now() / 1000 };
   }
 }
 
@@ -279,10 +367,12 @@ class DurationFamily {
       let total = 0;
       for (const [place, count] of series.counts.entries()) {
         total += count;
+        const exemplar = series.exemplars?.[place];
         samples.push({
           labels: { le: this.#bounds[place] ?? '+Inf', [this.#label]: value },
           value: total,
           metricName: `${this.name}_bucket`,
+          ...(exemplar && { exemplar }),
         });
       }
       const labels = { [this.#label]: value };

@@ -10,6 +10,8 @@ import { readAuthorities } from './facts/certificate-chain.ts';
 import type { Authorities } from './facts/certificate-chain.ts';
 import { createCertificateSource } from './facts/certificate.ts';
 import { clientAddress } from './facts/client-address.ts';
+import { expiriesOf } from './facts/expiries.ts';
+import type { Expiring } from './facts/expiries.ts';
 import type { Sources } from './facts/gather.ts';
 import { openGeoDatabase } from './facts/geo-database.ts';
 import type { GeoDatabase, GeoDatabaseKind } from './facts/geo-database.ts';
@@ -59,6 +61,8 @@ export interface Revision {
   readonly keySetUrls: readonly string[];
   /** Public keys to publish. */
   readonly publicKeys: readonly SigningKey[];
+  /** What will cease to be valid. */
+  readonly expiries: readonly Expiring[];
 }
 
 /** What came of reading a config folder. Without a revision there is at least one fault. */
@@ -280,6 +284,13 @@ async function build(
     tls,
     keySetUrls: keys.urls,
     publicKeys: [assertionKey].filter((key) => key !== undefined),
+    expiries: expiriesOf({
+      serviceTokens: shaped.set.serviceTokens,
+      checkCertificate: tls?.certificate,
+      checkClientAuthority: tls?.clientCa,
+      trustedAuthorities:
+        settings.certificates.trusted_authorities && files.text(settings.certificates.trusted_authorities),
+    }),
   });
 }
 

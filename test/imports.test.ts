@@ -12,7 +12,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ['rules', 'risk', 'flow', 'state'],
   ['policy'],
   ['facts'],
-  ['envoy', 'admin', 'watch.ts', 'files.ts', 'metrics.ts', 'log.ts', 'decision-log.ts'],
+  ['envoy', 'admin', 'watch.ts', 'files.ts', 'metrics.ts', 'log.ts', 'decision-log.ts', 'failure-log.ts'],
   ['settings.ts', 'settings-shape.ts', 'settings-checks.ts', 'settings-overrides.ts'],
   ['revision.ts'],
   ['app.ts'],

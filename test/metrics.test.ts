@@ -23,6 +23,8 @@ describe('the metrics', () => {
     metrics.setRevision('0123456789ab');
     metrics.reloaded('success', 1_772_634_600);
     metrics.factFinished('identity', 0.002, false);
+    metrics.keySetRead('https://idp.example/keys', true, 1_772_634_600);
+    metrics.setExpiries([{ kind: 'service_token', name: 'ci', epochSeconds: 1_772_634_600 }]);
     metrics.cacheRequest('tokens', 'hit');
     metrics.stateError('read');
     metrics.stateFinished('read', 0.001);
@@ -54,9 +56,12 @@ describe('the metrics', () => {
       ['postern_state_duration_seconds', 'histogram', 'le operation'],
       ['postern_check_failures_total', 'counter', 'kind'],
       ['postern_decision_log_dropped_total', 'counter', ''],
+      ['postern_key_set_reads_total', 'counter', 'key_set result'],
       ['postern_config_info', 'gauge', 'revision'],
       ['postern_config_last_reload_successful', 'gauge', ''],
       ['postern_config_last_reload_success_timestamp_seconds', 'gauge', ''],
+      ['postern_key_set_last_success_timestamp_seconds', 'gauge', 'key_set'],
+      ['postern_expiry_timestamp_seconds', 'gauge', 'kind name'],
       ['postern_checks_waiting', 'gauge', ''],
     ]);
   });
@@ -234,5 +239,86 @@ describe('what waits', () => {
     expect(await lines(metrics, 'postern_checks_waiting')).toEqual(['postern_checks_waiting 3']);
     waiting = 5;
     expect(await lines(metrics, 'postern_checks_waiting')).toEqual(['postern_checks_waiting 5']);
+  });
+});
+
+describe('key sets', () => {
+  const url = 'https://idp.example/keys';
+
+  it('have their series before they are read, and keep the time of the last success through failures', async () => {
+    const metrics = made();
+    metrics.keepKeySets([url]);
+    expect(await lines(metrics, 'postern_key_set_reads_total')).toEqual([
+      `postern_key_set_reads_total{key_set="${url}",result="success"} 0`,
+      `postern_key_set_reads_total{key_set="${url}",result="failure"} 0`,
+    ]);
+    expect(await lines(metrics, 'postern_key_set_last_success_timestamp_seconds')).toEqual([
+      `postern_key_set_last_success_timestamp_seconds{key_set="${url}"} 0`,
+    ]);
+    metrics.keySetRead(url, true, 100);
+    metrics.keySetRead(url, false, 200);
+    expect(await lines(metrics, 'postern_key_set_reads_total')).toEqual([
+      `postern_key_set_reads_total{key_set="${url}",result="success"} 1`,
+      `postern_key_set_reads_total{key_set="${url}",result="failure"} 1`,
+    ]);
+    expect(await lines(metrics, 'postern_key_set_last_success_timestamp_seconds')).toEqual([
+      `postern_key_set_last_success_timestamp_seconds{key_set="${url}"} 100`,
+    ]);
+  });
+
+  it('of a new revision may be read before it is live; those that it does not name are forgotten', async () => {
+    const metrics = made();
+    metrics.keepKeySets([url]);
+    metrics.keySetRead('https://other.example/keys', true, 300);
+    metrics.keepKeySets(['https://other.example/keys']);
+    expect(await lines(metrics, 'postern_key_set_last_success_timestamp_seconds')).toEqual([
+      'postern_key_set_last_success_timestamp_seconds{key_set="https://other.example/keys"} 300',
+    ]);
+    expect(await lines(metrics, 'postern_key_set_reads_total')).toHaveLength(2);
+  });
+
+  it('are named without a query, which could hold a key', async () => {
+    const metrics = made();
+    metrics.keySetRead('https://idp.example/keys?api_key=S3cr3t', false, 100);
+    const { body } = await metrics.render();
+    expect(body).toContain('key_set="https://idp.example/keys"');
+    expect(body).not.toContain('S3cr3t');
+  });
+});
+
+describe('OpenMetrics', () => {
+  it('has the exemplar of each bucket, the last one, and ends with EOF', async () => {
+    const metrics = made();
+    metrics.checkFinished('allow', 0.002, 'a'.repeat(32));
+    metrics.checkFinished('allow', 0.0019, 'b'.repeat(32));
+    metrics.checkFinished('allow', 0.04, 'c'.repeat(32));
+    metrics.checkFinished('allow', 0.0001);
+    const { body, contentType } = await metrics.render('openmetrics');
+    expect(contentType).toBe('application/openmetrics-text; version=1.0.0; charset=utf-8');
+    const exemplars = body.split('\n').filter((line) => line.includes(' # '));
+    expect(exemplars.map((line) => line.replace(/ [\d.]+$/, ''))).toEqual([
+      `postern_check_duration_seconds_bucket{le="0.002",outcome="allow"} 3 # {trace_id="${'b'.repeat(32)}"} 0.0019`,
+      `postern_check_duration_seconds_bucket{le="0.05",outcome="allow"} 4 # {trace_id="${'c'.repeat(32)}"} 0.04`,
+    ]);
+    expect(body.endsWith('\n# EOF\n')).toBe(true);
+    expect((await metrics.render()).body).not.toContain('trace_id');
+  });
+
+  it('has the same series as the older format, whichever is asked first', async () => {
+    const metrics = createMetrics();
+    metrics.decided('Orders', 'allow', 'policy_allowed');
+    const names = (body: string): string[] =>
+      body
+        .split('\n')
+        .filter((line) => line !== '' && !line.startsWith('#'))
+        .map((line) => line.replace(/[{ ].*$/, ''));
+    const before = names((await metrics.render()).body);
+    const { body } = await metrics.render('openmetrics');
+    const after = await metrics.render();
+    expect(new Set(names(body))).toEqual(new Set(before));
+    expect(new Set(names(after.body))).toEqual(new Set(before));
+    expect(body).toContain('# TYPE postern_decisions counter\n');
+    expect(body).toContain('# TYPE process_cpu_seconds counter\n');
+    expect(after.body).toContain('# TYPE postern_decisions_total counter\n');
   });
 });

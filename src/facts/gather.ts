@@ -34,7 +34,8 @@ export interface Sources {
   ): LinkedTokenFact | Promise<LinkedTokenFact>;
 }
 
-/** What gathering tells of the awaited facts: for metrics, one call per fact. */
+/** What gathering tells of the facts that had to be waited for, once each, and of those that could not be had.
+ *  `seconds` is how long it was waited: 0 where it was known at once that there is none. */
 export type FactFinished = (fact: FactName, seconds: number, succeeded: boolean) => void;
 
 /** Fills a context with what the application needs, and nothing else. Returns undefined when everything is there
@@ -50,7 +51,7 @@ export function gather(
 ): Promise<void> | undefined {
   const { facts } = application.needs;
   const { request, processNowMs } = context;
-  const gathering: Gathering = { context, open: true, pending: [], watch };
+  const gathering: Gathering = { context, open: true, pending: [], waiting: new Set(), watch };
   const needsLocation = facts.has('location') || facts.has('history');
   if (facts.has('address') || needsLocation || facts.has('risk_engine'))
     context.address = sources.clientAddress(request);
@@ -68,6 +69,7 @@ export function gather(
 async function gatheredOr(late: () => Promise<void>, gathering: Gathering): Promise<void> {
   await Promise.race([allSettled(gathering.pending), late()]);
   gathering.open = false;
+  for (const { fact, beganMs } of gathering.waiting) told(fact, beganMs, gathering, false);
 }
 
 interface Gathering {
@@ -76,7 +78,14 @@ interface Gathering {
   open: boolean;
   /** Grows while facts that others wait for come in. */
   readonly pending: Promise<void>[];
+  /** Those of the pending ones that are not there yet. */
+  readonly waiting: Set<Waiting>;
   readonly watch: { readonly finished: FactFinished; readonly monotonicMs: () => number };
+}
+
+interface Waiting {
+  readonly fact: FactName;
+  readonly beganMs: number;
 }
 
 function gatherIdentity(application: CompiledApplication, sources: Sources, gathering: Gathering): void {
@@ -126,6 +135,7 @@ const UNAVAILABLE_TOKEN: LinkedTokenFact = Object.freeze({ verdict: 'unavailable
 /** Uses a fact at once where it is there, and later where it has to be waited for. */
 function whenThere<T>(fact: FactName, gathering: Gathering, value: T | Promise<T>, use: (value: T) => void): void {
   if (!(value instanceof Promise)) {
+    if (!isHad(value)) gathering.watch.finished(fact, 0, false);
     use(value);
     return;
   }
@@ -138,17 +148,30 @@ async function awaited<T>(
   value: Promise<T>,
   use: (value: T) => void,
 ): Promise<void> {
-  const { watch } = gathering;
-  const began = watch.monotonicMs();
-  let got: T;
+  const waiting = { fact, beganMs: gathering.watch.monotonicMs() };
+  gathering.waiting.add(waiting);
+  let got: T | undefined;
   try {
     got = await value;
   } catch {
-    watch.finished(fact, (watch.monotonicMs() - began) / 1000, false);
-    return;
+    // Whoever is told that it could not be had learns no more than that.
   }
-  watch.finished(fact, (watch.monotonicMs() - began) / 1000, true);
-  if (gathering.open) use(got);
+  // Too late: that was told when the deadline passed.
+  if (!gathering.open) return;
+  gathering.waiting.delete(waiting);
+  told(fact, waiting.beganMs, gathering, got !== undefined && isHad(got));
+  if (got !== undefined) use(got);
+}
+
+function told(fact: FactName, beganMs: number, { watch }: Gathering, succeeded: boolean): void {
+  watch.finished(fact, (watch.monotonicMs() - beganMs) / 1000, succeeded);
+}
+
+/** Facts say themselves that they could not be had: in their state or verdict, or those of the fact they hold. */
+function isHad(value: unknown): boolean {
+  const { fact, state, verdict } = Object(value) as Readonly<Record<'fact' | 'state' | 'verdict', unknown>>;
+  const holder = (fact ?? {}) as { readonly state?: unknown };
+  return ![holder.state, state, verdict].includes('unavailable');
 }
 
 /** Waits for all, those that join meanwhile included. */

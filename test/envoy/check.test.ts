@@ -8,12 +8,19 @@ import { createCheck } from '../../src/envoy/check.ts';
 import type { CheckCall, CheckFinished, CheckParts, Snapshot } from '../../src/envoy/check.ts';
 import { createKeySets } from '../../src/facts/key-set.ts';
 import { NOTHING_READ } from '../../src/facts/identity.ts';
+import type { IdentityReading } from '../../src/facts/identity.ts';
 import { createLoader } from '../../src/revision.ts';
 import { decodeResponse, encodeRequest, metadataOf } from './official.ts';
 
 const CALL: CheckCall = { deadlineMs: Infinity, signal: new AbortController().signal, cancelled: false };
 const APPLICATION = '9a4b2f0e-3f55-4a57-9b0e-000000000001';
 const BYPASS = '9a4b2f0e-3f55-4a57-9b0e-000000000002';
+
+const UNAVAILABLE: IdentityReading = {
+  fact: { state: 'unavailable', why: 'no keys' },
+  serviceJwt: undefined,
+  sent: true,
+};
 
 let folder: string;
 let snapshot: Snapshot;
@@ -197,6 +204,36 @@ describe('time', () => {
     expect(Buffer.from(answer).toString('hex')).toBe(before);
     expect(late.finished).toHaveLength(1);
     expect(late.failed).toEqual([]);
+  });
+
+  it.each<[string, () => IdentityReading | Promise<IdentityReading>, readonly (readonly [string, boolean])[]]>([
+    ['there at once', () => NOTHING_READ, []],
+    ['there after waiting', () => Promise.resolve(NOTHING_READ), [['identity', true]]],
+    ['known at once to be unavailable', () => UNAVAILABLE, [['identity', false]]],
+    ['found to be unavailable', () => Promise.resolve(UNAVAILABLE), [['identity', false]]],
+    ['that fails', () => Promise.reject(new Error('broken')), [['identity', false]]],
+    [
+      'that comes too late',
+      () =>
+        new Promise((resolve) => {
+          setTimeout(() => resolve(NOTHING_READ), 150);
+        }),
+      [['identity', false]],
+    ],
+    ['that never comes', () => new Promise(() => undefined), [['identity', false]]],
+  ])('of a fact %s it is told once whether it was had', async (_, identity, expected) => {
+    const told: (readonly [string, boolean])[] = [];
+    const watched = parts({ snapshot: () => withSources({ identity }) });
+    const { watch } = watched;
+    const check = createCheck({
+      ...watched,
+      watch: { ...watch, fact: (fact, seconds, had) => void (seconds >= 0 && told.push([fact, had])) },
+    });
+    await check(bytesFor('orders.example.com'), { ...CALL, deadlineMs: Date.now() + 60 });
+    await new Promise((resolve) => {
+      setTimeout(resolve, 200);
+    });
+    expect(told).toEqual(expected);
   });
 
   it('settling that never ends is given up: 503', async () => {
