@@ -7,6 +7,8 @@ import { judgeRuleSet } from './access.ts';
 import type { CompiledAccess, CompiledPolicy, CompiledRuleSet } from './access.ts';
 import { compileResourceRules } from './adaptive.ts';
 import type { AdaptiveInput, CompiledAdaptive } from './adaptive.ts';
+import { attributesRead } from './attributes.ts';
+import type { AttributesRead } from './attributes.ts';
 import { DestinationIndexBuilder, parseDestination } from './destinations.ts';
 import type { DestinationIndex } from './destinations.ts';
 import type { Lookups } from './lookups.ts';
@@ -25,6 +27,8 @@ import type {
 export interface CompiledSet {
   readonly destinations: DestinationIndex<CompiledApplication>;
   readonly applications: readonly CompiledApplication[];
+  /** Of the rules, with groups that judge: `explain` judges value by value with it. */
+  readonly scope: RuleScope;
 }
 
 export interface CompiledApplication {
@@ -40,6 +44,10 @@ export interface CompiledApplication {
   /** Of the single-header form; undefined: the settings' header. */
   readonly serviceTokensHeader: string | undefined;
   readonly source: ApplicationObject;
+  /** In list order, references resolved. */
+  readonly policies: readonly PolicyObject[];
+  /** The claims, attributes and posture checks that its rules name; found at the first call. */
+  readonly attributesRead: () => AttributesRead;
 }
 
 /** What must be gathered for an application. */
@@ -90,7 +98,7 @@ export async function compile(
     }
     await pause();
   }
-  return { destinations: builder.build(), applications };
+  return { destinations: builder.build(), applications, scope };
 }
 
 interface Compiling {
@@ -131,7 +139,14 @@ function compileApplication(
     allowedProviders: source.allowedProviders,
     serviceTokensHeader: source.readServiceTokensFromHeader,
     source,
+    policies,
+    attributesRead: once(() => attributesRead(policies, resourceRules ?? [], compiling.lookups)),
   });
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
+  return () => (made ??= { value: make() }).value;
 }
 
 function compileAccess(source: ApplicationObject, policies: readonly PolicyObject[], scope: RuleScope): CompiledAccess {
