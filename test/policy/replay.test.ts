@@ -11,7 +11,7 @@ import { APPLICATION, CONTEXTS, HOST, compiledSet, contexts, policyData, setting
 import { EvaluationContext as Context } from '../../src/model/context.ts';
 
 /** Everything of a decision but who it was for, of whom a recording holds only what rules read. */
-function told({ identity: _, linkedIdentity: _linked, adaptive, ...decision }: EngineDecision): object {
+function told({ identity: _identity, linkedIdentity: _linked, adaptive, ...decision }: EngineDecision): object {
   return {
     ...decision,
     trace: adaptive && {
