@@ -4,7 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { probeRoutes } from './admin/probes.ts';
 import { startAdminServer } from './admin/server.ts';
 import type { AdminServer } from './admin/server.ts';
-import { createDecisionLog } from './decision-log.ts';
+import { createDecisionLog, createDecisionOutput } from './decision-log.ts';
+import type { DecisionFile, DecisionOutput } from './decision-log.ts';
 import { createFailureLog } from './failure-log.ts';
 import type { FailureLog } from './failure-log.ts';
 import { createCheck } from './envoy/check.ts';
@@ -13,6 +14,7 @@ import { unavailableAnswer } from './envoy/response.ts';
 import { startCheckServer } from './envoy/server.ts';
 import type { CheckServer } from './envoy/server.ts';
 import { createKeySets } from './facts/key-set.ts';
+import { pathOf } from './files.ts';
 import { createLogger } from './log.ts';
 import type { Logger } from './log.ts';
 import { createMetrics } from './metrics.ts';
@@ -24,6 +26,7 @@ import type { LocatedFault } from './policy/fault-text.ts';
 import { createLoader } from './revision.ts';
 import type { Loaded, Revision } from './revision.ts';
 import { changedOnlyAtRestart } from './settings.ts';
+import type { Settings } from './settings.ts';
 import type { Override } from './settings-overrides.ts';
 import { listenText } from './shared/listen.ts';
 import { createAttempts } from './state/attempts.ts';
@@ -63,10 +66,16 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
   const { settings } = revision;
   const logger = createLogger({ level: settings.log.level });
   const running: Running = { draining: false };
-  const begun: (() => Promise<void>)[] = [async () => logger.close(), async () => keySets.stop()];
+  const decisions = createDecisionOutput(logger, metrics.decisionLogDropped);
+  const begun: (() => Promise<void>)[] = [
+    async () => logger.close(),
+    async () => decisions.close(),
+    async () => keySets.stop(),
+  ];
   try {
     const logFailure = createFailureLog({ logger });
-    const check = createCheck(checkParts(() => revision, metrics, logger, logFailure));
+    await decisions.use(decisionFile(folder, settings));
+    const check = createCheck(checkParts({ revision: () => revision, metrics, decisions, logFailure }));
     const checkServer = await startCheckServer({
       address: listenText(settings.listen.check),
       tls: revision.tls,
@@ -133,6 +142,11 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
         use(revision);
         metrics.reloaded('success', Date.now() / 1000);
         logger.setLevel(revision.settings.log.level);
+        await decisions
+          .use(decisionFile(folder, revision.settings))
+          .catch((error: unknown) =>
+            logger.error('decisions go on where they went: log.file cannot be opened', { error }),
+          );
         logger.info('revision is live', { revision: revision.id, before: before.id });
         logWarnings(logger, next);
         const fixed = changedOnlyAtRestart(before.settings, revision.settings);
@@ -144,7 +158,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     await watch.ready;
     checkServer.setServing(true);
     logger.ready({ check: checkServer.address, admin: adminServer.address, revision: revision.id });
-    return lifeOf({ checkServer, adminServer, watch, keySets, logger, running });
+    return lifeOf({ checkServer, adminServer, watch, keySets, decisions, logger, running });
   } catch (error) {
     for (const stop of begun.toReversed()) await stop().catch(() => undefined);
     throw error instanceof StartError ? error : new StartError(error instanceof Error ? error.message : String(error));
@@ -162,12 +176,19 @@ const PROTO = {
 
 const DRAIN = { graceMs: 5_000, deadlineMs: 10_000 };
 
-function checkParts(revision: () => Revision, metrics: Metrics, logger: Logger, logFailure: FailureLog): CheckParts {
+interface CheckSurroundings {
+  readonly revision: () => Revision;
+  readonly metrics: Metrics;
+  readonly decisions: DecisionOutput;
+  readonly logFailure: FailureLog;
+}
+
+function checkParts({ revision, metrics, decisions, logFailure }: CheckSurroundings): CheckParts {
   const attempts = createAttempts(revision().settings.state.memory.users_max);
   const logDecision = createDecisionLog({
-    logger,
-    mode: () => revision().settings.log.decisions,
-    dropped: metrics.decisionLogDropped,
+    output: decisions,
+    mode: () => revision().settings.log,
+    dropped: () => metrics.decisionLogDropped(1),
   });
   return {
     snapshot: () => revision().snapshot,
@@ -198,10 +219,10 @@ function checkParts(revision: () => Revision, metrics: Metrics, logger: Logger, 
           decisionId: check.decisionId,
           timeMs: Date.now(),
           durationMs: check.seconds * 1000,
-          revision: check.revision,
+          revision: check.snapshot.revision,
           decision: check.decision,
           request: check.request,
-          clientAddress: check.request && revision().snapshot.sources.clientAddress(check.request),
+          clientAddress: () => check.request && check.snapshot.sources.clientAddress(check.request),
           country: check.context?.location?.country,
         });
       },
@@ -224,6 +245,10 @@ function count({ decision, seconds }: CheckFinished, metrics: Metrics): void {
     for (const { name, verdict, unknown } of rule.factors)
       metrics.factorVerdict(name.replace(/\.\d+$/, ''), unknown ? 'UNKNOWN' : verdict);
   }
+}
+
+function decisionFile(folder: string, { log }: Settings): DecisionFile | undefined {
+  return log.file && { ...log.file, path: pathOf(folder, log.file.path) };
 }
 
 function logWarnings(logger: Logger, { faults }: Loaded): void {
@@ -262,12 +287,13 @@ interface Parts {
   readonly adminServer: AdminServer;
   readonly watch: FolderWatch;
   readonly keySets: ReturnType<typeof createKeySets>;
+  readonly decisions: DecisionOutput;
   readonly logger: Logger;
   readonly running: Running;
 }
 
 /** What happens at the end. */
-function lifeOf({ checkServer, adminServer, watch, keySets, logger, running }: Parts): App {
+function lifeOf({ checkServer, adminServer, watch, keySets, decisions, logger, running }: Parts): App {
   return {
     async stop() {
       if (running.draining) {
@@ -283,6 +309,7 @@ function lifeOf({ checkServer, adminServer, watch, keySets, logger, running }: P
       await checkServer.drain(DRAIN);
       await adminServer.stop();
       keySets.stop();
+      await decisions.close();
       logger.info('stopped');
       await logger.close();
     },

@@ -46,8 +46,8 @@ export interface Metrics {
   stateFinished(operation: string, seconds: number): void;
   /** `postern_check_failures_total`: answers of the transport's own because the check gave none. */
   checkFailed(kind: string): void;
-  /** `postern_decision_log_dropped_total`: lines that found the log's buffer full. */
-  decisionLogDropped(): void;
+  /** `postern_decision_log_dropped_total`: lines that found the log's buffer full, or could not be written. */
+  decisionLogDropped(lines: number): void;
   /** `postern_checks_waiting`: read when scraped. */
   watchWaiting(read: () => number): void;
   /** `text`: the text exposition format 0.0.4. `openmetrics`: OpenMetrics 1.0.0, the only one that has exemplars. */
@@ -135,7 +135,10 @@ export function createMetrics(options: { readonly nodeMetrics?: boolean } = {}):
     'Checks that the transport answered 503 because they gave no answer.',
     'kind',
   );
-  const dropped = counts('postern_decision_log_dropped_total', 'Decision log lines dropped, the buffer being full.');
+  const dropped = counts(
+    'postern_decision_log_dropped_total',
+    'Decision log lines lost: the buffer was full, or they could not be written.',
+  );
 
   const keySetReads = counts(
     'postern_key_set_reads_total',
@@ -240,8 +243,8 @@ export function createMetrics(options: { readonly nodeMetrics?: boolean } = {}):
     checkFailed(kind) {
       failures.of(kind).value += 1;
     },
-    decisionLogDropped() {
-      dropped.of().value += 1;
+    decisionLogDropped(lines) {
+      dropped.of().value += lines;
     },
     watchWaiting(read) {
       waiting = read;

@@ -166,6 +166,7 @@ async function readSet(
     await link(shaped, lookups, settings ? report : withoutSettings(report), createPause());
     reportUnsupported(shaped.set, report);
     if (settings) reportUnsupportedSettings(settings, report);
+    if (settings) reportLogFile(options.folder, settings, report);
     return { snapshot, settings, shaped, lookups };
   }
 }
@@ -226,7 +227,21 @@ function reportUnsupportedSettings(settings: Settings, report: Report): void {
   const refuse = (path: readonly string[], what: string, mend: string): void =>
     report(fault({ file: SETTINGS_FILE, path }, 'setting_unsupported', `${what} is not supported yet`, mend));
   if (settings.state.redis) refuse(['state', 'redis'], 'state in Redis', 'remove it; state is kept in memory');
+  if (settings.log.requests === 'replay') refuse(['log', 'requests'], 'recording the facts of decisions', 'write none');
   if (settings.risk_scores.from === 'state') refuse(['risk_scores', 'from'], 'risk scores from state', 'write token');
+}
+
+/** Every line written into the folder would be a change of what is watched there. */
+function reportLogFile(folder: string, { log }: Settings, report: Report): void {
+  if (!log.file || !pathOf(folder, log.file.path).startsWith(`${pathOf(folder, '.')}/`)) return;
+  report(
+    fault(
+      { file: SETTINGS_FILE, path: ['log', 'file', 'path'] },
+      'path_invalid',
+      'expected a file outside the config folder, which is watched for changes, found one in it',
+      'write a path such as /var/log/postern/decisions.log',
+    ),
+  );
 }
 
 /** While the settings cannot be read, what policies need of them may be right. */

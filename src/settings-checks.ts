@@ -15,6 +15,7 @@ export function checkSettings(data: unknown, root: Place, report: Report): void 
   checkAdmin(data, root, report);
   checkUpstream(data, root, report);
   checkBrowserUrls(data, root, report);
+  checkLog(data, root, report);
   if (valueAt(data, ['client_address', 'from']) !== 'forwarded') {
     const hops = valueAt(data, ['client_address', 'trusted_hops']);
     if (typeof hops === 'number' && hops > 0) {
@@ -28,6 +29,23 @@ export function checkSettings(data: unknown, root: Place, report: Report): void 
       );
     }
   }
+}
+
+function checkLog(data: unknown, root: Place, report: Report): void {
+  const log = membersAt(data, ['log']);
+  const decisions = log['decisions'] ?? 'deny';
+  const idle = (key: string, text: string, mend: string): void =>
+    report(warning(at(root, 'log', key), 'setting_without_effect', text, mend));
+  if (typeof log['allow_sample'] === 'number' && decisions !== 'all')
+    idle(
+      'allow_sample',
+      'allow_sample chooses among allows, which are not logged',
+      'write decisions: all, or remove it',
+    );
+  if (decisions !== 'none') return;
+  if (log['requests'] === 'replay')
+    idle('requests', 'no decision is logged, so none with its facts', 'write decisions: all, or remove it');
+  if (log['file'] !== undefined) idle('file', 'no decision is logged', 'write decisions: deny, or remove it');
 }
 
 function checkProviders(data: unknown, root: Place, report: Report): void {

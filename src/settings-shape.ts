@@ -391,7 +391,33 @@ const log = section({
     'info',
     'The least severe line that is written.',
   ),
-  decisions: preset(word(['all', 'deny', 'none']), 'deny', 'Which decisions are logged.'),
+  decisions: preset(
+    word(['all', 'deny', 'none']),
+    'deny',
+    'Which decisions are logged; `deny`: all that are no allow.',
+  ),
+  allow_sample: preset(
+    ranged(0, 1),
+    1,
+    'The share of allows that is logged where `decisions` is `all`: 0.01 is one in a hundred, chosen at random. Refusals are never left out.',
+  ),
+  requests: preset(
+    word(['none', 'replay']),
+    'none',
+    '`replay`: each logged decision carries the facts that it was made of, secrets as hashes, so that `postern diff --requests` can make it again.',
+  ),
+  file: optional(
+    exactObject({
+      path: path('The file that decisions are appended to. Relative to the config folder, and outside of it.'),
+      max_bytes: preset(
+        bounded(65_536, 1_099_511_627_776),
+        104_857_600,
+        'The size at which the file becomes `path.1` and a new one is begun.',
+      ),
+      keep: preset(bounded(0, 1000), 5, 'How many older files are kept: `path.1` is the youngest.'),
+    }),
+    'A file for the decisions, in place of standard output.',
+  ),
 }).describe('The log, on standard output.');
 
 /** The whole of `postern.yaml`, after nulls are dropped. */

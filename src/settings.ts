@@ -234,8 +234,21 @@ export interface AdminToken {
 
 export interface LogSettings {
   readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
-  /** Which decisions are logged. */
+  /** Which decisions are logged; `deny`: all that are no allow. */
   readonly decisions: 'all' | 'deny' | 'none';
+  /** Of the allows, where all are logged: 0 to 1. */
+  readonly allow_sample: number;
+  /** `replay`: with the facts that a decision was made of. */
+  readonly requests: 'none' | 'replay';
+  /** For decisions, in place of standard output. */
+  readonly file: LogFileSettings | undefined;
+}
+
+export interface LogFileSettings {
+  readonly path: string;
+  readonly max_bytes: number;
+  /** Older files. */
+  readonly keep: number;
 }
 
 export interface SettingsInput {

@@ -29,7 +29,7 @@ describe('the metrics', () => {
     metrics.stateError('read');
     metrics.stateFinished('read', 0.001);
     metrics.checkFailed('thrown');
-    metrics.decisionLogDropped();
+    metrics.decisionLogDropped(1);
     const { body, contentType } = await metrics.render();
     expect(contentType).toBe('text/plain; version=0.0.4; charset=utf-8');
     const found = new Map<string, string>();

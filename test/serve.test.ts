@@ -2,11 +2,20 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -257,6 +266,54 @@ describe('what the log never holds', () => {
     await once(child, 'exit');
     expect(text()).not.toContain(marker);
     client.close();
+  });
+});
+
+describe('the decision log', () => {
+  it('goes to the file that the settings name, from one revision to the next', async () => {
+    const folder = newFolder();
+    const logs = mkdtempSync(join(tmpdir(), 'postern-logs-'));
+    folders.push(logs);
+    const settings = (file: string): void =>
+      writeFileSync(join(folder, 'postern.yaml'), `log: { decisions: all, ${file} }\n`);
+    settings(`file: { path: ${logs}/a.log }`);
+    writeFileSync(join(folder, 'policies/all.yaml'), application(1) + group(1));
+    const { client, text } = await serve(folder);
+    const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+    await client.check(request('10.0.1.0', { traceparent }));
+    const line = (name: string): Promise<object> =>
+      until(() => {
+        const written = existsSync(join(logs, name)) ? readFileSync(join(logs, name), 'utf8') : '';
+        return written.endsWith('\n') ? (JSON.parse(written) as object) : undefined;
+      }, text);
+    expect(await line('a.log')).toMatchObject({
+      outcome: 'allow',
+      trace_id: '4bf92f3577b34da6a3ce929d0e0e4736',
+      span_id: '00f067aa0ba902b7',
+    });
+    settings(`file: { path: ${logs}/b.log }`);
+    await until(() => /revision is live/.exec(text())?.[0], text);
+    await until(() => (existsSync(join(logs, 'b.log')) ? true : undefined), text);
+    await client.check(request('10.0.2.0'));
+    expect(await line('b.log')).toMatchObject({ outcome: 'deny' });
+    settings(`file: { path: ${logs}/missing/c.log }`);
+    await until(() => /log\.file cannot be opened/.exec(text())?.[0], text);
+    await client.check(request('10.0.2.0'));
+    await until(() => (readFileSync(join(logs, 'b.log'), 'utf8').split('\n').length === 3 ? true : undefined), text);
+    expect(text()).not.toContain('"msg":"decision"');
+    client.close();
+  });
+
+  it.each<[string, (folder: string) => string]>([
+    ['by its name', () => 'decisions.log'],
+    ['from outside', (folder) => `../${basename(folder)}/x.log`],
+    ['absolutely', (folder) => `${folder}/logs/x.log`],
+  ])('is not written into the folder that is watched, named %s', async (_, path) => {
+    const folder = newFolder();
+    writeFileSync(join(folder, 'postern.yaml'), `log: { file: { path: ${path(folder)} } }\n`);
+    const { text } = run(['validate', '-c', folder]);
+    await until(() => /1 fault/.exec(text())?.[0], text);
+    expect(text()).toMatch(/^postern\.yaml:1:\d+ path_invalid: expected a file outside the config folder/m);
   });
 });
 

@@ -129,7 +129,7 @@ describe('faults', () => {
       { set: ['log.colour=a'] },
       '--set log.colour',
       'setting_unknown',
-      'known names here: log.level, log.decisions',
+      'known names here: log.level, log.decisions, log.allow_sample, log.requests, log.file',
     ],
     [
       'a name of the language',

@@ -109,7 +109,7 @@ describe('the defaults', () => {
       },
       state: { memory: { users_max: 100_000 } },
       admin: { tokens: [], accounts: [] },
-      log: { level: 'info', decisions: 'deny' },
+      log: { level: 'info', decisions: 'deny', allow_sample: 1, requests: 'none' },
     });
   });
 
@@ -257,6 +257,14 @@ describe('faults', () => {
     ['listen: 9001', ['type_wrong listen']],
     ['log: { level: verbose }', ['value_unknown log.level']],
     ['log: { decisions: some }', ['value_unknown log.decisions']],
+    ['log: { decisions: all, allow_sample: 2 }', ['value_range log.allow_sample']],
+    ['log: { requests: all }', ['value_unknown log.requests']],
+    ['log: { file: {} }', ['key_missing log.file']],
+    ['log: { file: { path: logs/ } }', ['path_invalid log.file.path']],
+    [
+      'log: { file: { path: ../decisions.log, max_bytes: 1000, keep: -1 } }',
+      ['value_range log.file.keep', 'value_range log.file.max_bytes'],
+    ],
     ['certificates: { from: [] }', ['value_empty certificates.from']],
     ['certificates: { from: [peer, cookie] }', ['value_unknown certificates.from[1]']],
     ['certificates: { verified_by_envoy: "yes" }', ['type_wrong certificates.verified_by_envoy']],
@@ -476,6 +484,11 @@ describe('faults', () => {
   });
 
   it.each<[string, string[]]>([
+    ['log: { allow_sample: 0.5 }', ['warning setting_without_effect log.allow_sample']],
+    [
+      'log: { decisions: none, requests: replay, file: { path: ../x.log } }',
+      ['warning setting_without_effect log.file', 'warning setting_without_effect log.requests'],
+    ],
     ['client_address: { trusted_hops: 1 }', ['warning setting_without_effect client_address.trusted_hops']],
     ['step_up: { portal_key: a.pem }', ['warning setting_without_effect step_up.portal_key']],
     ['step_up: { portal_url: "http://login.example.com" }', ['warning url_insecure step_up.portal_url']],

@@ -52,7 +52,8 @@ export interface Settled {
 export interface CheckFinished {
   readonly decision: EngineDecision;
   readonly decisionId: string;
-  readonly revision: string;
+  /** The revision that decided. */
+  readonly snapshot: Snapshot;
   readonly request: RequestFacts | undefined;
   readonly context: EvaluationContext | undefined;
   readonly application: CompiledApplication | undefined;
@@ -219,7 +220,7 @@ class Day {
       this.#parts.watch.finished({
         decision,
         decisionId: this.#decisionId,
-        revision,
+        snapshot: this.#snapshot,
         request,
         context: this.#context,
         application,
