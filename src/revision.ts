@@ -45,6 +45,8 @@ import type { Settings } from './settings.ts';
 import type { Override } from './settings-overrides.ts';
 import { importSigningKey } from './shared/jose.ts';
 import type { SigningKey } from './shared/jose.ts';
+import { createKept } from './shared/kept.ts';
+import type { Kept } from './shared/kept.ts';
 import { createPause } from './shared/pause.ts';
 import type { Finding } from './shared/shape.ts';
 
@@ -94,7 +96,10 @@ export interface Loader {
 export function createLoader(options: LoaderOptions): Loader {
   const configReader = createConfigReader(options.folder);
   const policyReader = createPolicyReader();
+  const kept = createKept();
   let last: Loaded | undefined;
+  /** The last set that compiled, and the settings it did so under. */
+  let base: Base | undefined;
   return {
     async load() {
       const faults: Fault[] = [];
@@ -103,8 +108,13 @@ export function createLoader(options: LoaderOptions): Loader {
       // The same bytes mean the same: most of what a watch tells of is no change at all.
       if (!read && last) return last;
       if (!read) throw new Error('nothing was read');
+      const settingsFile = fileOf(read.snapshot, SETTINGS_FILE);
+      const before = base && base.settingsFile === settingsFile ? base.compiled : undefined;
       const revision =
-        read.settings && !faults.some(isFault) ? await build(read, read.settings, options, report) : undefined;
+        read.settings && !faults.some(isFault)
+          ? await build(read, read.settings, options, { kept, before }, report)
+          : undefined;
+      if (revision) base = { settingsFile, compiled: revision.compiled };
       last = {
         // A fault found while building, such as a key that is none, makes the whole worthless.
         revision: faults.some(isFault) ? undefined : revision,
@@ -115,6 +125,18 @@ export function createLoader(options: LoaderOptions): Loader {
       return last;
     },
   };
+}
+
+interface Base {
+  readonly settingsFile: ConfigFile | undefined;
+  readonly compiled: CompiledSet;
+}
+
+/** What a build may take over from the one before. */
+interface Legacy {
+  readonly kept: Kept;
+  /** Undefined: the settings are others. */
+  readonly before: CompiledSet | undefined;
 }
 
 /** Everything read and shaped, and linked as far as faults allow. */
@@ -264,14 +286,21 @@ async function build(
   read: ReadSet,
   settings: Settings,
   options: LoaderOptions,
+  legacy: Legacy,
   report: Report,
 ): Promise<Revision | undefined> {
   const { snapshot, shaped, lookups } = read;
-  const files = new Files(snapshot, report);
+  const files = new Files(snapshot, legacy.kept, report);
   const keys = keySourcesOf(files, settings, shaped.set, options.keySets);
   const { risk, identity } = settings;
-  const compiled = await compile(shaped.set, lookups, { settings: risk, providers: identity.providers }, createPause());
-  const sources = createSources(files, settings, shaped.set, compiled, keys, options);
+  const compiled = await compile(
+    shaped.set,
+    lookups,
+    { settings: risk, providers: identity.providers },
+    createPause(),
+    legacy.before,
+  );
+  const sources = createSources(files, settings, shaped.set, compiled, keys, options, legacy.kept);
   const portalKey =
     settings.step_up.portal_url === undefined
       ? undefined
@@ -340,31 +369,41 @@ function createSources(
   compiled: CompiledSet,
   keys: KeySources,
   options: LoaderOptions,
+  kept: Kept,
 ): Sources {
   const counted = (cache: string) => (result: 'hit' | 'miss') => options.metrics?.cacheRequest(cache, result);
-  const identity = createIdentitySource(settings.identity, { keys: keys.of, onCacheRequest: counted('token') });
+  const tokenInputs = [
+    JSON.stringify(settings.identity),
+    ...settings.identity.tokens.map((token) => files.keyFile(token)),
+  ];
+  const identity = kept.of('identity', tokenInputs, () =>
+    createIdentitySource(settings.identity, { keys: keys.of, onCacheRequest: counted('token') }),
+  );
   // Each has a verifier with a cache of its own, so only those that some rule asks for.
   const linked = new Set(compiled.applications.flatMap(({ needs }) => needs.linkedTokens));
-  const linkedTokens = createLinkedTokens(
-    { applications: set.applications.filter(({ id }) => linked.has(id)), tokens: settings.identity.tokens },
-    { keys: keys.of, onCacheRequest: counted('linked_token') },
+  const issuers = set.applications.filter(({ id }) => linked.has(id));
+  const issuerFiles = issuers.map(({ issuedTokens }) => issuedTokens && files.keyFile(issuedTokens));
+  const linkedTokens = kept.of('linked tokens', [...tokenInputs, ...issuers, ...issuerFiles], () =>
+    createLinkedTokens(
+      { applications: issuers, tokens: settings.identity.tokens },
+      { keys: keys.of, onCacheRequest: counted('linked_token') },
+    ),
   );
-  const certificate = createCertificateSource(
-    {
-      from: settings.certificates.from,
-      authorities: files.authorities(settings.certificates.trusted_authorities),
-      verified_by_envoy: settings.certificates.verified_by_envoy,
-    },
-    counted('certificate'),
+  const { certificates, geo } = settings;
+  const authorities = files.authorities(certificates.trusted_authorities);
+  const certificate = kept.of('certificate', [JSON.stringify(certificates), authorities], () =>
+    createCertificateSource(
+      { from: certificates.from, authorities, verified_by_envoy: certificates.verified_by_envoy },
+      counted('certificate'),
+    ),
   );
-  const location = createLocationSource(
-    settings.geo,
-    {
-      city: files.database(settings.geo.city_database, 'city'),
-      asn: files.database(settings.geo.asn_database, 'asn'),
-      anonymous: files.database(settings.geo.anonymous_database, 'anonymous'),
-    },
-    counted('location'),
+  const databases = {
+    city: files.database(geo.city_database, 'city'),
+    asn: files.database(geo.asn_database, 'asn'),
+    anonymous: files.database(geo.anonymous_database, 'anonymous'),
+  };
+  const location = kept.of('location', [JSON.stringify(geo), ...Object.values(databases)], () =>
+    createLocationSource(geo, databases, counted('location')),
   );
   const serviceTokens = createServiceTokens(set.serviceTokens);
   const posture = createPostureSource(settings.posture.from);
@@ -399,17 +438,24 @@ function tlsOf(files: Files, settings: Settings): TlsMaterial | undefined {
 /** The files that settings name, opened. What is missing the snapshot has reported already. */
 class Files {
   readonly #snapshot: ConfigSnapshot;
+  readonly #kept: Kept;
   readonly #report: Report;
   hasFaults = false;
 
-  constructor(snapshot: ConfigSnapshot, report: Report) {
+  constructor(snapshot: ConfigSnapshot, kept: Kept, report: Report) {
     this.#snapshot = snapshot;
+    this.#kept = kept;
     this.#report = report;
   }
 
   text(name: string): string | undefined {
     const file = fileOf(this.#snapshot, name);
     return file && new TextDecoder().decode(file.bytes);
+  }
+
+  /** The file of a key set; the same object for as long as its bytes are the same. */
+  keyFile({ keys }: { readonly keys: KeysOption }): ConfigFile | undefined {
+    return 'file' in keys ? fileOf(this.#snapshot, keys.file) : undefined;
   }
 
   keySet(name: string, place: Place): KeySource {
@@ -421,13 +467,16 @@ class Files {
   }
 
   authorities(name: string | undefined): Authorities | undefined {
-    const pem = name === undefined ? undefined : this.text(name);
-    return pem === undefined ? undefined : this.#opened(readAuthorities(pem), ['certificates', 'trusted_authorities']);
+    const file = name === undefined ? undefined : fileOf(this.#snapshot, name);
+    const read =
+      file && this.#kept.of('authorities', [file], () => readAuthorities(new TextDecoder().decode(file.bytes)));
+    return read && this.#opened(read, ['certificates', 'trusted_authorities']);
   }
 
   database(name: string | undefined, kind: GeoDatabaseKind): GeoDatabase | undefined {
     const file = name === undefined ? undefined : fileOf(this.#snapshot, name);
-    return file && this.#opened(openGeoDatabase(file.bytes, kind), ['geo', `${kind}_database`]);
+    const opened = file && this.#kept.of(`${kind} database`, [file], () => openGeoDatabase(file.bytes, kind));
+    return opened && this.#opened(opened, ['geo', `${kind}_database`]);
   }
 
   async signingKey(name: string, path: readonly string[]): Promise<SigningKey | undefined> {

@@ -9,13 +9,14 @@ import { compileResourceRules } from './adaptive.ts';
 import type { AdaptiveInput, CompiledAdaptive } from './adaptive.ts';
 import { attributesRead } from './attributes.ts';
 import type { AttributesRead } from './attributes.ts';
-import { DestinationIndexBuilder, parseDestination } from './destinations.ts';
+import { DestinationIndexBuilder, destinationOf } from './destinations.ts';
 import type { DestinationIndex } from './destinations.ts';
 import type { Lookups } from './lookups.ts';
 import { isReference } from './objects.ts';
 import type {
   ApplicationObject,
   GroupObject,
+  ObjectKind,
   PolicyObject,
   PolicySet,
   ResourceRuleObject,
@@ -29,6 +30,18 @@ export interface CompiledSet {
   readonly applications: readonly CompiledApplication[];
   /** Of the rules, with groups that judge: `explain` judges value by value with it. */
   readonly scope: RuleScope;
+  /** For the next revision: what the applications were compiled on, and each of them by its source. */
+  readonly foundation: Foundation;
+}
+
+export interface Foundation {
+  readonly set: PolicySet;
+  readonly built: ReadonlyMap<ApplicationObject, BuiltApplication>;
+}
+
+interface BuiltApplication {
+  readonly application: CompiledApplication;
+  readonly resourceRules: readonly ResourceRuleObject[] | undefined;
 }
 
 export interface CompiledApplication {
@@ -64,14 +77,18 @@ export interface ApplicationNeeds {
 export type CompileSettings = Pick<AdaptiveInput, 'settings' | 'providers'>;
 
 /** Compiles a linked set without faults. `pause` is awaited every few applications, so that the event loop goes on
- *  deciding requests by the revision before. */
+ *  deciding requests by the revision before.
+ *  @param before The revision before, where it had the same settings: what cannot have changed is taken over from it.
+ *  Files that did not change have the same objects, so that this is told by identity. */
 export async function compile(
   set: PolicySet,
   lookups: Lookups,
   settings: CompileSettings,
   pause: () => Promise<void>,
+  before?: CompiledSet,
 ): Promise<CompiledSet> {
-  const scope = groupScope(set, lookups);
+  const ground = before && isSameGround(before.foundation.set, set) ? before : undefined;
+  const scope = ground?.scope ?? groupScope(set, lookups);
   const reusable = new Map(set.policies.map((policy) => [policy.id, policy]));
   const rulesByApplication = new Map<string, ResourceRuleObject[]>();
   for (const rule of set.resourceRules) {
@@ -80,25 +97,40 @@ export async function compile(
     else rulesByApplication.set(rule.resourceId, [rule]);
   }
   const builder = new DestinationIndexBuilder<CompiledApplication>();
-  const applications: CompiledApplication[] = [];
+  const built = new Map<ApplicationObject, BuiltApplication>();
   for (const source of set.applications) {
-    const application = compileApplication(source, rulesByApplication.get(source.id), {
-      set,
-      lookups,
-      scope,
-      reusable,
-      settings,
-    });
-    applications.push(application);
-    for (const { text } of source.destinations) {
-      const destination = parseDestination(text);
+    const resourceRules = rulesByApplication.get(source.id);
+    const known = ground?.foundation.built.get(source);
+    const application =
+      known && areSame(known.resourceRules ?? [], resourceRules ?? [])
+        ? known.application
+        : compileApplication(source, resourceRules, { set, lookups, scope, reusable, settings });
+    built.set(source, { application, resourceRules });
+    for (const written of source.destinations) {
+      const destination = destinationOf(written);
       // Linking has refused such a set; never leave an application out quietly.
-      if ('code' in destination) throw new Error(`unlinked destination ${text}`);
+      if ('code' in destination) throw new Error(`unlinked destination ${written.text}`);
       builder.add(destination.value, application);
     }
     await pause();
   }
-  return { destinations: builder.build(), applications, scope };
+  return {
+    destinations: builder.build(),
+    applications: [...built.values()].map(({ application }) => application),
+    scope,
+    foundation: { set, built },
+  };
+}
+
+/** Whether all that an application may name is the same. What it names of other applications is their ids alone. */
+function isSameGround(before: PolicySet, now: PolicySet): boolean {
+  return (Object.keys(now) as ObjectKind[]).every(
+    (kind) => kind === 'applications' || kind === 'resourceRules' || areSame(before[kind], now[kind]),
+  );
+}
+
+function areSame(before: readonly unknown[], now: readonly unknown[]): boolean {
+  return before.length === now.length && before.every((one, index) => one === now[index]);
 }
 
 interface Compiling {

@@ -56,6 +56,15 @@ export function parseDestination(text: string): { readonly value: Destination } 
   };
 }
 
+/** As `parseDestination`; read once for each object, whoever asks. Unchanged files keep their objects. */
+export function destinationOf(written: { readonly text: string }): { readonly value: Destination } | Finding {
+  let parsed = PARSED.get(written);
+  if (!parsed) PARSED.set(written, (parsed = parseDestination(written.text)));
+  return parsed;
+}
+
+const PARSED = new WeakMap<object, { readonly value: Destination } | Finding>();
+
 /** Whether a pattern's path covers a canonical path. Linear in the path. */
 export function coversPath(pieces: readonly string[], path: string): boolean {
   const first = pieces[0] ?? '';

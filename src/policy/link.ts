@@ -6,7 +6,7 @@ import type { RuleObject } from '../model/objects.ts';
 import { linkRule, typeOf } from '../rules/registry.ts';
 import type { RuleScope } from '../rules/rule.ts';
 import { quoted } from '../shared/shape.ts';
-import { parseDestination } from './destinations.ts';
+import { destinationOf } from './destinations.ts';
 import { providerUnknown, uniqueId, uniqueName, unknown } from './link-parts.ts';
 import { linkResourceRules } from './link-rules.ts';
 import { groupOf, ruleScope, rulesOf } from './lookups.ts';
@@ -306,8 +306,9 @@ function linkDestinations(
   owners: Map<string, ApplicationObject>,
   report: Report,
 ): void {
-  for (const { text, place } of application.destinations) {
-    const parsed = parseDestination(text);
+  for (const written of application.destinations) {
+    const { text, place } = written;
+    const parsed = destinationOf(written);
     if ('code' in parsed) {
       report(fault(place, parsed.code, parsed.text, parsed.mend));
       continue;

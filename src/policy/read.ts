@@ -42,6 +42,7 @@ export function isPolicyFile(name: string): boolean {
 /** `workerBytes`: files of at least so many bytes are parsed and shaped in a thread of their own. */
 export function createPolicyReader(options: { readonly workerBytes?: number } = {}): PolicyReader {
   const { workerBytes = WORKER_BYTES } = options;
+  const thread = createShapingThread();
   let known = new Map<string, Known>();
   let parsed = 0;
   return {
@@ -52,7 +53,6 @@ export function createPolicyReader(options: { readonly workerBytes?: number } = 
       const names = [...files.keys()].filter(isPolicyFile).toSorted();
       const next = new Map<string, Known>();
       const pause = createPause();
-      const thread = createShapingThread();
       try {
         for (const name of names) {
           const file = files.get(name);
@@ -69,7 +69,7 @@ export function createPolicyReader(options: { readonly workerBytes?: number } = 
           await pause();
         }
       } finally {
-        await thread.end();
+        thread.rest();
       }
       known = next;
       return joined([...next.values()].map(({ shaped }) => shaped));
@@ -117,24 +117,47 @@ async function shapeHere(name: string, bytes: Uint8Array, pause: () => Promise<v
   }
 }
 
+/** Who edits a file often edits another one soon; starting the thread takes several times as long as reading a small
+ *  file does. */
+const THREAD_RESTS_MS = 60_000;
+
 interface ShapingThread {
   readonly canRun: boolean;
   shape(name: string, bytes: Uint8Array): Promise<ShapedFile>;
-  end(): Promise<void>;
+  /** It ends by itself, unless it is needed again soon. Meanwhile it keeps no process from ending. */
+  rest(): void;
 }
 
 /** A thread that is started when first needed. From TypeScript sources it can run only where Node strips types. */
 function createShapingThread(): ShapingThread {
   const extension = extname(import.meta.url);
   let worker: Worker | undefined;
+  let ending: NodeJS.Timeout | undefined;
   return {
     canRun: extension === '.js' || (process.features as { readonly typescript?: unknown }).typescript === 'strip',
-    shape(name, bytes) {
+    async shape(name, bytes) {
+      clearTimeout(ending);
       worker ??= new Worker(new URL(`./read-worker${extension}`, import.meta.url));
-      return received(worker, { name, bytes });
+      worker.ref();
+      try {
+        return await received(worker, { name, bytes });
+      } catch (error) {
+        // Whatever became of it, the next file gets a new one.
+        await worker.terminate();
+        worker = undefined;
+        throw error;
+      } finally {
+        worker?.unref();
+      }
     },
-    async end() {
-      await worker?.terminate();
+    rest() {
+      clearTimeout(ending);
+      if (!worker) return;
+      const resting = worker;
+      ending = setTimeout(() => {
+        worker = undefined;
+        void resting.terminate();
+      }, THREAD_RESTS_MS).unref();
     },
   };
 }

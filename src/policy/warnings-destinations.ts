@@ -2,7 +2,7 @@
 import { warning } from '../model/fault.ts';
 import type { Place, Report } from '../model/fault.ts';
 import { quoted } from '../shared/shape.ts';
-import { coversHost, coversPath, parseDestination } from './destinations.ts';
+import { coversHost, coversPath, destinationOf } from './destinations.ts';
 import type { Destination } from './destinations.ts';
 import type { ApplicationObject, PolicySet } from './objects.ts';
 
@@ -11,9 +11,9 @@ import type { ApplicationObject, PolicySet } from './objects.ts';
 export async function warnOfDestinations(set: PolicySet, report: Report, pause: () => Promise<void>): Promise<void> {
   const all: Placed[] = [];
   for (const application of set.applications) {
-    for (const { text, place } of application.destinations) {
-      const parsed = parseDestination(text);
-      if (!('code' in parsed)) all.push({ application, place, destination: parsed.value });
+    for (const written of application.destinations) {
+      const parsed = destinationOf(written);
+      if (!('code' in parsed)) all.push({ application, place: written.place, destination: parsed.value });
     }
     await pause();
   }
