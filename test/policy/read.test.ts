@@ -309,7 +309,7 @@ acrs: [${faulty}]
     expect(turns).toBeGreaterThan(20);
   });
 
-  it('ends with each call', async () => {
+  it('rests between calls, and then keeps no process from ending', async () => {
     const reader = compiled.createPolicyReader({ workerBytes: 1 });
     await reader.read(
       filesOf({ 'policies/a.yaml': `groups: [${group(1)}]`, 'policies/b.yaml': `groups: [${group(2)}]` }),
