@@ -29,7 +29,7 @@ async function twice(change: Readonly<Record<string, string>>): Promise<readonly
     const { set, faults } = await reader.read(filesOf(texts));
     expect(faults).toEqual([]);
     const settings = { settings: SETTINGS.risk, providers: SETTINGS.identity.providers };
-    return compile(set, createLookups(set, SETTINGS), settings, async () => undefined, before?.foundation);
+    return compile(set, createLookups(set, SETTINGS), settings, async () => undefined, before);
   };
   const first = await build(TEXTS);
   return [first, await build({ ...TEXTS, ...change }, first)];
