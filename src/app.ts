@@ -1,6 +1,8 @@
 /** The process's whole life: start, reload, drain, stop. */
 import { randomUUID } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
+import { cloudflareApi } from './admin/cloudflare/api.ts';
+import { createManaged } from './admin/managed.ts';
 import { probeRoutes } from './admin/probes.ts';
 import { startAdminServer } from './admin/server.ts';
 import type { AdminServer } from './admin/server.ts';
@@ -29,6 +31,7 @@ import { changedOnlyAtRestart } from './settings.ts';
 import type { Settings } from './settings.ts';
 import type { Override } from './settings-overrides.ts';
 import { listenText } from './shared/listen.ts';
+import { createTurns } from './shared/turns.ts';
 import { createAttempts } from './state/attempts.ts';
 import { watchFolder } from './watch.ts';
 import type { FolderWatch } from './watch.ts';
@@ -89,16 +92,6 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     });
     begun.push(async () => checkServer.stopNow());
     metrics.watchWaiting(() => checkServer.waiting);
-    const adminServer = await startAdminServer({
-      address: listenText(settings.listen.admin),
-      tokens: () => revision.settings.admin.tokens,
-      routes: probeRoutes({
-        metrics,
-        readiness: () => (running.draining ? { ready: false, reason: 'draining' } : { ready: true }),
-      }),
-    });
-    begun.push(async () => adminServer.stop());
-
     const use = (next: Revision): void => {
       keySets.keep(next.keySetUrls);
       metrics.setRevision(next.id);
@@ -106,54 +99,100 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
       metrics.setExpiries(next.expiries);
       metrics.keepApplications(next.compiled.applications.map(({ named }) => named.name));
     };
+    let lastFailed = '';
+    let warned: Loaded | undefined;
+    let watched: FolderWatch | undefined;
+    const goLive = (next: Loaded, compiled: Revision): void => {
+      const before = revision;
+      // The one assignment: a request has read the old revision, or reads this one.
+      revision = compiled;
+      use(revision);
+      metrics.reloaded('success', Date.now() / 1000);
+      logger.setLevel(revision.settings.log.level);
+      void decisions
+        .use(decisionFile(folder, revision.settings))
+        .catch((error: unknown) =>
+          logger.error('decisions go on where they went: log.file cannot be opened', { error }),
+        );
+      logger.info('revision is live', { revision: revision.id, before: before.id });
+      logWarnings(logger, next, warned);
+      warned = next;
+      const fixed = changedOnlyAtRestart(before.settings, revision.settings);
+      if (fixed.length > 0) logger.warn('settings changed that only a restart puts into effect', { settings: fixed });
+      replaceTls(checkServer, before, revision, logger);
+    };
+    /** Makes the folder as it is live; its faults where it cannot be. */
+    const reload = async (): Promise<Loaded['faults']> => {
+      let next: Loaded;
+      try {
+        next = await loader.load();
+      } catch (error) {
+        metrics.reloaded('failure', Date.now() / 1000);
+        logger.error(`a changed configuration could not be read; revision ${revision.id} stays in force`, { error });
+        throw error;
+      }
+      if (!next.revision && next.id === lastFailed) return next.faults;
+      if (next.revision?.id === revision.id) {
+        // What was wrong has been taken back: the files say again what runs.
+        if (lastFailed !== '') metrics.reloaded('success', Date.now() / 1000);
+        lastFailed = '';
+        return next.faults;
+      }
+      watched?.setPaths([{ path: folder, deep: true }, ...next.outside]);
+      lastFailed = next.revision ? '' : next.id;
+      if (next.revision) goLive(next, next.revision);
+      else {
+        metrics.reloaded('failure', Date.now() / 1000);
+        logRefused(logger, next, revision.id);
+      }
+      return next.faults;
+    };
+    const turns = createTurns();
+    const managed = createManaged({
+      folder,
+      turns,
+      current: () => revision,
+      reload,
+      async prepare(change) {
+        const { loaded: next, unchanged, keep } = await loader.loadWith(change);
+        return {
+          faults: next.faults,
+          unchanged,
+          use() {
+            if (!next.revision) throw new Error('a set with faults cannot be used');
+            keep();
+            goLive(next, next.revision);
+          },
+        };
+      },
+      logger,
+    });
+    const adminServer = await startAdminServer({
+      address: listenText(settings.listen.admin),
+      tokens: () => revision.settings.admin.tokens,
+      groups: [cloudflareApi(managed)],
+      failed: (error, method, path) => logger.error('an admin request failed', { method, path, error }),
+      routes: probeRoutes({
+        metrics,
+        readiness: () => (running.draining ? { ready: false, reason: 'draining' } : { ready: true }),
+      }),
+    });
+    begun.push(async () => adminServer.stop());
+
     keySets.start();
     use(revision);
     metrics.reloaded('success', Date.now() / 1000);
-    logWarnings(logger, loaded);
+    logWarnings(logger, loaded, undefined);
+    warned = loaded;
 
-    let lastFailed = '';
     const watch = watchFolder({
       paths: [{ path: folder, deep: true }, ...loaded.outside],
       onError: (error) =>
         logger.warn('changes are looked for twice a second, because the system does not tell of them', { error }),
-      async onChange() {
-        const next = await loader.load().catch((error: unknown) => {
-          metrics.reloaded('failure', Date.now() / 1000);
-          logger.error(`a changed configuration could not be read; revision ${revision.id} stays in force`, { error });
-          return undefined;
-        });
-        if (!next || (!next.revision && next.id === lastFailed)) return;
-        if (next.revision?.id === revision.id) {
-          // What was wrong has been taken back: the files say again what runs.
-          if (lastFailed !== '') metrics.reloaded('success', Date.now() / 1000);
-          lastFailed = '';
-          return;
-        }
-        watch.setPaths([{ path: folder, deep: true }, ...next.outside]);
-        lastFailed = next.revision ? '' : next.id;
-        if (!next.revision) {
-          metrics.reloaded('failure', Date.now() / 1000);
-          logRefused(logger, next, revision.id);
-          return;
-        }
-        const before = revision;
-        // The one assignment: a request has read the old revision, or reads this one.
-        revision = next.revision;
-        use(revision);
-        metrics.reloaded('success', Date.now() / 1000);
-        logger.setLevel(revision.settings.log.level);
-        await decisions
-          .use(decisionFile(folder, revision.settings))
-          .catch((error: unknown) =>
-            logger.error('decisions go on where they went: log.file cannot be opened', { error }),
-          );
-        logger.info('revision is live', { revision: revision.id, before: before.id });
-        logWarnings(logger, next);
-        const fixed = changedOnlyAtRestart(before.settings, revision.settings);
-        if (fixed.length > 0) logger.warn('settings changed that only a restart puts into effect', { settings: fixed });
-        replaceTls(checkServer, before, revision, logger);
-      },
+      // What it fails with has been logged.
+      onChange: () => turns.take(async () => void (await reload().catch(() => undefined))),
     });
+    watched = watch;
     begun.push(async () => watch.stop());
     await watch.ready;
     checkServer.setServing(true);
@@ -251,8 +290,12 @@ function decisionFile(folder: string, { log }: Settings): DecisionFile | undefin
   return log.file && { ...log.file, path: pathOf(folder, log.file.path) };
 }
 
-function logWarnings(logger: Logger, { faults }: Loaded): void {
-  for (const one of faults) if (one.fault.severity === 'warning') logger.warn('configuration', faultFields(one));
+/** What was said of the revision before is not said again. */
+function logWarnings(logger: Logger, { faults }: Loaded, before: Loaded | undefined): void {
+  const known = new Set(before?.faults.map((one) => faultText(one)));
+  for (const one of faults) {
+    if (one.fault.severity === 'warning' && !known.has(faultText(one))) logger.warn('configuration', faultFields(one));
+  }
 }
 
 function logRefused(logger: Logger, { faults, id }: Loaded, running: string): void {

@@ -47,10 +47,27 @@ export interface ConfigSnapshot {
   readonly policies: readonly string[];
   /** SHA-256 over names and bytes, the first 12 hex digits. */
   readonly revision: string;
+  /** Of a set read with a change: what the folder itself held. Undefined where nothing was changed. */
+  readonly unchanged: UnchangedSet | undefined;
   /** What is missing or cannot be read, and warnings. With a fault the set is not whole and must not be used. */
   readonly faults: readonly Fault[];
   /** What must be watched besides the config folder, absolute. */
   readonly outside: readonly WatchedFolder[];
+}
+
+/** One policy file that a set is read with as if it had been written, or removed, already. */
+export interface FileChange {
+  /** Relative to the config folder, below the folder of policy files. */
+  readonly name: string;
+  /** Undefined: removed. */
+  readonly bytes: Uint8Array | undefined;
+}
+
+/** The same reading without its change. */
+export interface UnchangedSet {
+  readonly revision: string;
+  /** SHA-256 of the file that is changed, hex; undefined: there is none. */
+  readonly hash: string | undefined;
 }
 
 export interface WatchedFolder {
@@ -60,8 +77,9 @@ export interface WatchedFolder {
 }
 
 export interface ConfigReader {
-  /** Reads the set. Never throws for what the user can mend: see `faults` of the snapshot. One call at a time. */
-  read(plan: ConfigPlan): Promise<ConfigSnapshot>;
+  /** Reads the set, with `change` in it where one is given. Never throws for what the user can mend: see `faults` of
+   *  the snapshot. One call at a time. */
+  read(plan: ConfigPlan, change?: FileChange): Promise<ConfigSnapshot>;
 }
 
 export interface ConfigReaderOptions {
@@ -83,13 +101,15 @@ export function createConfigReader(folder: string, options: ConfigReaderOptions 
   let remembered: ReadonlyMap<string, Remembered> = new Map();
   const seen = new Set<string>();
   return {
-    async read(plan) {
+    async read(plan, change) {
       for (let attempt = 1; ; attempt += 1) {
         const reading = new Reading(folder, remembered, seen, now(), beforeFile);
         try {
-          const snapshot = await reading.read(plan);
+          const snapshot = await reading.read(plan, change);
           if (await reading.isUnchanged()) {
             remembered = reading.remembered;
+            // A file that only might be written has not been seen.
+            if (change) return snapshot;
             for (const name of snapshot.files.keys()) seen.add(name);
             if (snapshot.policies.length > 0) seen.add(POLICIES);
             return snapshot;
@@ -215,7 +235,7 @@ class Reading {
     this.#beforeFile = beforeFile;
   }
 
-  async read(plan: ConfigPlan): Promise<ConfigSnapshot> {
+  async read(plan: ConfigPlan, change: FileChange | undefined): Promise<ConfigSnapshot> {
     const root = await stat(this.#folder).catch((error: unknown) => codeOf(error));
     if (typeof root === 'string' || !root.isDirectory()) {
       this.#looks.set(this.#folder, await look(this.#folder));
@@ -227,7 +247,7 @@ class Reading {
         `expected the config folder, found ${found}`,
         'name it with --config DIR',
       );
-      return this.#snapshot([], []);
+      return this.#snapshot({ files: [], policies: [], change });
     }
     const files: ConfigFile[] = [];
     const references: FileReference[] = [];
@@ -236,13 +256,14 @@ class Reading {
     const named = plan.settings(settings?.bytes);
     references.push(...named.files);
     const folder = normalName(named.policies);
-    const policies = await this.folderFiles(folder);
+    const written = await this.folderFiles(folder);
+    const policies = change ? changed(written, change) : written;
     files.push(...policies);
     references.push(...(plan.policies?.(policies) ?? []));
     const byName = new Map(references.toReversed().map((one) => [normalName(one.name), one]));
     for (const one of files) byName.delete(one.name);
     files.push(...(await this.#files([...byName].map(([name, reference]) => ({ name, reference })))));
-    return this.#snapshot(files, policies, folder, references);
+    return this.#snapshot({ files, policies, folder, references, change, written });
   }
 
   /** Every YAML and JSON file below; names that begin with a dot are passed over. */
@@ -477,19 +498,14 @@ class Reading {
     this.faults.push(fault(place, code, text, mend));
   }
 
-  async #snapshot(
-    files: readonly ConfigFile[],
-    policies: readonly ConfigFile[],
-    folder?: string,
-    references: readonly FileReference[] = [],
-  ): Promise<ConfigSnapshot> {
+  async #snapshot(read: ReadFiles): Promise<ConfigSnapshot> {
+    const { files, policies, folder, references = [], change } = read;
     const sorted = files.toSorted((a, b) => byText(a.name, b.name));
-    const hash = createHash('sha256');
-    for (const file of sorted) hash.update(`${file.name}\0${file.hash}\n`);
     return {
       files: new Map(sorted.map((file) => [file.name, file])),
       policies: policies.map((file) => file.name).toSorted(byText),
-      revision: hash.digest('hex').slice(0, 12),
+      revision: revisionOf(sorted),
+      unchanged: change && unchangedSet(read, change),
       faults: this.faults,
       outside: await this.#outside(
         folder,
@@ -527,6 +543,41 @@ class Reading {
   }
 }
 
+/** What one reading found. */
+interface ReadFiles {
+  /** The whole set, with the change. */
+  readonly files: readonly ConfigFile[];
+  /** The policy files of it. */
+  readonly policies: readonly ConfigFile[];
+  readonly folder?: string;
+  readonly references?: readonly FileReference[];
+  readonly change: FileChange | undefined;
+  /** The policy files as they are in the folder. */
+  readonly written?: readonly ConfigFile[];
+}
+
+function changed(written: readonly ConfigFile[], { name, bytes }: FileChange): ConfigFile[] {
+  const others = written.filter((file) => file.name !== name);
+  if (!bytes) return others;
+  const hash = createHash('sha256').update(bytes).digest('hex');
+  return [...others, Object.freeze({ name, bytes, hash })].toSorted((a, b) => byText(a.name, b.name));
+}
+
+function unchangedSet({ files, policies, written = [] }: ReadFiles, { name }: FileChange): UnchangedSet {
+  const replaced = new Set(policies);
+  const others = files.filter((file) => !replaced.has(file));
+  return {
+    revision: revisionOf([...others, ...written].toSorted((a, b) => byText(a.name, b.name))),
+    hash: written.find((file) => file.name === name)?.hash,
+  };
+}
+
+function revisionOf(sorted: readonly ConfigFile[]): string {
+  const hash = createHash('sha256');
+  for (const file of sorted) hash.update(`${file.name}\0${file.hash}\n`);
+  return hash.digest('hex').slice(0, 12);
+}
+
 const POLICY_FILE = /^[^.].*\.(?:yaml|yml|json)$/;
 
 function unsettled(folder: string, attempts: number): ConfigSnapshot {
@@ -536,6 +587,7 @@ function unsettled(folder: string, attempts: number): ConfigSnapshot {
     files: new Map(),
     policies: [],
     revision: '',
+    unchanged: undefined,
     faults: [
       fault(place, 'config_unsettled', text, 'stop writing to it all the time; write files whole and rename them'),
     ],

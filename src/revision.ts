@@ -25,10 +25,18 @@ import { createPostureSource } from './facts/posture.ts';
 import { createServiceTokens, secretHeaders } from './facts/service-token.ts';
 import { createTransactionReader } from './facts/transaction.ts';
 import { SETTINGS_FILE, createConfigReader, ensurePrivateFile, fileOf, pathOf } from './files.ts';
-import type { ConfigFile, ConfigSnapshot, FileReference, WatchedFolder } from './files.ts';
+import type {
+  ConfigFile,
+  ConfigPlan,
+  ConfigSnapshot,
+  FileChange,
+  FileReference,
+  UnchangedSet,
+  WatchedFolder,
+} from './files.ts';
 import type { Metrics } from './metrics.ts';
 import { at, fault } from './model/fault.ts';
-import type { Fault, Place, Report } from './model/fault.ts';
+import type { Fault, Place, Position, Report } from './model/fault.ts';
 import { compile } from './policy/compile.ts';
 import type { CompiledSet } from './policy/compile.ts';
 import { locatedFaults } from './policy/fault-text.ts';
@@ -37,6 +45,7 @@ import { link, namedFiles } from './policy/link.ts';
 import { createLookups } from './policy/lookups.ts';
 import type { Lookups } from './policy/lookups.ts';
 import type { PolicySet } from './policy/objects.ts';
+import { createLocator } from './policy/places.ts';
 import { createPolicyReader, parseYaml } from './policy/read.ts';
 import type { ShapedSet } from './policy/read.ts';
 import { reportUnsupported } from './policy/unsupported.ts';
@@ -65,6 +74,8 @@ export interface Revision {
   readonly publicKeys: readonly SigningKey[];
   /** What will cease to be valid. */
   readonly expiries: readonly Expiring[];
+  /** Where a place of the set stands in its file. */
+  locate(place: Place): Position;
 }
 
 /** What came of reading a config folder. Without a revision there is at least one fault. */
@@ -91,6 +102,17 @@ export interface LoaderOptions {
 /** Loads a config folder again and again; only what changed is read and parsed anew. One load at a time. */
 export interface Loader {
   load(): Promise<Loaded>;
+  /** What `load` would give, were one policy file written or removed. Nothing is: whoever does it then calls `keep`. */
+  loadWith(change: FileChange): Promise<Trial>;
+}
+
+/** A set that is not on disk yet. */
+export interface Trial {
+  readonly loaded: Loaded;
+  /** The folder as it is, at the same instant. */
+  readonly unchanged: UnchangedSet;
+  /** It is on disk now: the next load of these very files is no change. */
+  keep(): void;
 }
 
 export function createLoader(options: LoaderOptions): Loader {
@@ -100,29 +122,47 @@ export function createLoader(options: LoaderOptions): Loader {
   let last: Loaded | undefined;
   /** The last set that compiled, and the settings it did so under. */
   let base: Base | undefined;
+
+  /** Undefined: the files are those of the last load. */
+  async function loaded(wanted: Wanted): Promise<(Loaded & { readonly snapshot: ConfigSnapshot }) | undefined> {
+    const faults: Fault[] = [];
+    const report: Report = (found) => void faults.push(found);
+    const read = await readSet(configReader, policyReader, options, wanted, report);
+    if (!read) return undefined;
+    const { snapshot, settings } = read;
+    const settingsFile = fileOf(snapshot, SETTINGS_FILE);
+    const before = base && base.settingsFile === settingsFile ? base.compiled : undefined;
+    const revision =
+      settings && !faults.some(isFault) ? await build(read, settings, options, { kept, before }, report) : undefined;
+    if (revision) base = { settingsFile, compiled: revision.compiled };
+    return {
+      // A fault found while building, such as a key that is none, makes the whole worthless.
+      revision: faults.some(isFault) ? undefined : revision,
+      faults: locatedFaults(faults, (name) => textOf(snapshot, name)),
+      id: snapshot.revision,
+      outside: snapshot.outside,
+      snapshot,
+    };
+  }
+
   return {
     async load() {
-      const faults: Fault[] = [];
-      const report: Report = (found) => void faults.push(found);
-      const read = await readSet(configReader, policyReader, options, last?.id, report);
       // The same bytes mean the same: most of what a watch tells of is no change at all.
-      if (!read && last) return last;
-      if (!read) throw new Error('nothing was read');
-      const settingsFile = fileOf(read.snapshot, SETTINGS_FILE);
-      const before = base && base.settingsFile === settingsFile ? base.compiled : undefined;
-      const revision =
-        read.settings && !faults.some(isFault)
-          ? await build(read, read.settings, options, { kept, before }, report)
-          : undefined;
-      if (revision) base = { settingsFile, compiled: revision.compiled };
-      last = {
-        // A fault found while building, such as a key that is none, makes the whole worthless.
-        revision: faults.some(isFault) ? undefined : revision,
-        faults: locatedFaults(faults, (name) => textOf(read.snapshot, name)),
-        id: read.snapshot.revision,
-        outside: read.snapshot.outside,
+      const next = (await loaded({ unchangedId: last?.id })) ?? last;
+      if (!next) throw new Error('nothing was read');
+      last = next;
+      return next;
+    },
+    async loadWith(change) {
+      const next = await loaded({ change });
+      if (!next) throw new Error('nothing was read');
+      return {
+        loaded: next,
+        unchanged: next.snapshot.unchanged ?? { revision: next.id, hash: undefined },
+        keep() {
+          last = next;
+        },
       };
-      return last;
     },
   };
 }
@@ -147,12 +187,18 @@ interface ReadSet {
   readonly lookups: Lookups;
 }
 
+/** What is read: the folder as it is, or with one file changed. */
+interface Wanted {
+  readonly unchangedId?: string | undefined;
+  readonly change?: FileChange | undefined;
+}
+
 /** Undefined: the files are those of the revision `unchangedId`. */
 async function readSet(
   configReader: ReturnType<typeof createConfigReader>,
   policyReader: ReturnType<typeof createPolicyReader>,
   options: LoaderOptions,
-  unchangedId: string | undefined,
+  { unchangedId, change }: Wanted,
   report: Report,
 ): Promise<ReadSet | undefined> {
   let named: readonly FileReference[] = [];
@@ -160,7 +206,7 @@ async function readSet(
   for (;;) {
     const settingsFaults: Fault[] = [];
     let settings: Settings | undefined;
-    const snapshot = await configReader.read({
+    const plan: ConfigPlan = {
       settings(bytes) {
         settingsFaults.length = 0;
         settings = settingsFrom(bytes, options.overrides, (found) => void settingsFaults.push(found));
@@ -168,7 +214,8 @@ async function readSet(
         return { policies: known.policies, files: settings ? referencedFiles(settings) : [] };
       },
       policies: () => named,
-    });
+    };
+    const snapshot = await configReader.read(plan, change);
     const policies = new Map(snapshot.policies.flatMap((name) => entryOf(snapshot, name)));
     const shaped = await policyReader.read(policies);
     const references = namedFiles(shaped.set);
@@ -335,6 +382,7 @@ async function build(
       trustedAuthorities:
         settings.certificates.trusted_authorities && files.text(settings.certificates.trusted_authorities),
     }),
+    locate: (place: Place) => createLocator((name) => textOf(snapshot, name))(place),
   });
 }
 

@@ -1,0 +1,214 @@
+/** What writing has in common for all kinds of objects that Cloudflare's API keeps. */
+import { randomUUID } from 'node:crypto';
+import type { Place } from '../../model/fault.ts';
+import type { PolicySet } from '../../policy/objects.ts';
+import { NOUNS } from '../../policy/owners.ts';
+import { FILE_KEYS } from '../../policy/shape.ts';
+import { isManaged } from '../managed.ts';
+import type { AdminRevision, Managed, Plan } from '../managed.ts';
+import type { AdminCaller, AdminResponse } from '../server.ts';
+import { invalid, notFound, timeText, writeRefused } from './answers.ts';
+import type { Call, Data } from './call.ts';
+
+/** Lists of a policy file that this API writes. */
+export type ManagedKey = 'groups' | 'service_tokens' | 'lists' | 'policies';
+
+type KindOf<K extends ManagedKey> = (typeof FILE_KEYS)[K]['kind'];
+export type ObjectOf<K extends ManagedKey> = PolicySet[KindOf<K>][number];
+
+/** The answer that shows an object. */
+export type Shown<K extends ManagedKey> = (object: ObjectOf<K>, revision: AdminRevision) => AdminResponse;
+
+export interface Creation<K extends ManagedKey> {
+  readonly key: K;
+  /** As sent, by which a repetition is told. */
+  readonly sent: Data;
+  /** What is written besides id and times. Called once for each object that is made. */
+  readonly content: () => Data;
+  readonly shown: Shown<K>;
+  /** Repetitions are only those that a client says are: objects of this kind may be made alike on purpose. */
+  readonly mayBeAlike: boolean;
+}
+
+export interface Replacement<K extends ManagedKey> {
+  readonly key: K;
+  /** In any letter case. */
+  readonly id: string;
+  /** The object's new content without id and times, or an answer that refuses. */
+  readonly content: (object: ObjectOf<K>, revision: AdminRevision) => Data | AdminResponse;
+  readonly shown: Shown<K>;
+}
+
+export interface Removal<K extends ManagedKey> {
+  readonly key: K;
+  readonly id: string;
+  readonly shown: Shown<K>;
+}
+
+export interface Writes {
+  /** Makes an object with a new id. A client whose connection broke asks again: the same content from the same token
+   *  within a minute is answered with the object that was made, while that stands as it was made. */
+  create<K extends ManagedKey>(call: Call, creation: Creation<K>): Promise<AdminResponse>;
+  /** Puts new content in place of the old; the same content is not written. */
+  replace<K extends ManagedKey>(call: Call, replacement: Replacement<K>): Promise<AdminResponse>;
+  remove<K extends ManagedKey>(call: Call, removal: Removal<K>): Promise<AdminResponse>;
+}
+
+export interface WritesOptions {
+  readonly managed: Managed;
+  /** Milliseconds since the epoch. */
+  readonly now?: (() => number) | undefined;
+  readonly newId?: (() => string) | undefined;
+}
+
+export function createWrites({ managed, now = Date.now, newId = randomUUID }: WritesOptions): Writes {
+  const made = new Map<string, Made>();
+
+  async function written(
+    caller: AdminCaller,
+    key: ManagedKey,
+    name: string,
+    plan: (revision: AdminRevision) => Plan<AdminResponse>,
+  ): Promise<AdminResponse> {
+    const outcome = await managed.write(caller, plan);
+    if ('answer' in outcome) return outcome.answer;
+    return writeRefused(managed.current().id, outcome.refused, NOUNS[FILE_KEYS[key].kind], name);
+  }
+
+  function existing<K extends ManagedKey>(
+    revision: AdminRevision,
+    key: K,
+    id: string,
+  ): { readonly object: ObjectOf<K> } | { readonly answer: AdminResponse } {
+    const object = objectOf(revision, key, id);
+    if (!object) return { answer: notFound(revision.id) };
+    if (!isManaged(revision, key, object)) return { answer: definedElsewhere(revision, key, object) };
+    return { object };
+  }
+
+  return {
+    create(call, { key, sent, content, shown, mayBeAlike }) {
+      const { caller, request } = call;
+      const isRepeated = !mayBeAlike || Number(request.headers['x-stainless-retry-count'] ?? 0) > 0;
+      const memory = [caller.name, key, canonical(sent)].join('\n');
+      for (const [known, { untilMs }] of made) if (untilMs <= now()) made.delete(known);
+      const id = newId().toLowerCase();
+      const instant = timeText(now());
+      const object = { id, ...content(), created_at: instant, updated_at: instant };
+      return written(caller, key, textOf(sent['name']), (revision) => {
+        const before = isRepeated ? made.get(memory) : undefined;
+        const known = before && objectOf(revision, key, before.id);
+        if (before && known && canonical(known.written) === before.written) return { answer: before.answer };
+        return {
+          change: { key, id, object },
+          done(after) {
+            const answer = shown(theObject(after, key, id), after);
+            made.set(memory, { id, written: canonical(object), answer, untilMs: now() + REPEATED_MS });
+            return answer;
+          },
+        };
+      });
+    },
+    replace(call, { key, id, content, shown }) {
+      return written(call.caller, key, '', (revision) => {
+        const found = existing(revision, key, id);
+        if ('answer' in found) return found;
+        const { object } = found;
+        const next = content(object, revision);
+        if (isAnswer(next)) return { answer: next };
+        const { id: _, created_at: createdAt, updated_at: __, uid: ___, ...old } = object.written;
+        if (canonical(old) === canonical(next)) return { answer: shown(object, revision) };
+        const times = { ...(createdAt === undefined ? {} : { created_at: createdAt }), updated_at: timeText(now()) };
+        return {
+          change: { key, id: object.id, object: { id: object.id, ...next, ...times } },
+          done: (after) => shown(theObject(after, key, object.id), after),
+        };
+      });
+    },
+    remove(call, { key, id, shown }) {
+      const name = objectOf(call.revision, key, id)?.name ?? '';
+      return written(call.caller, key, name, (revision) => {
+        const found = existing(revision, key, id);
+        if ('answer' in found) return found;
+        const { object } = found;
+        return {
+          change: { key, id: object.id, object: undefined },
+          done: (after) => shown(object, after),
+        };
+      });
+    },
+  };
+}
+
+/** The object of an id in any letter case; of an id twice, the first. */
+export function objectOf<K extends ManagedKey>(revision: AdminRevision, key: K, id: string): ObjectOf<K> | undefined {
+  const wanted = id.toLowerCase();
+  return objectsOf(revision, key).find((object) => object.id === wanted);
+}
+
+/** All objects of a kind: those of hand-written files by file and place, then the managed ones by when they were made,
+ *  then by id, so that a change moves no other. */
+export function inOrder<K extends ManagedKey>(revision: AdminRevision, key: K): readonly ObjectOf<K>[] {
+  const objects = objectsOf(revision, key);
+  const isOwn = new Map(objects.map((object) => [object, isManaged(revision, key, object)]));
+  const managed = objects
+    .filter((object) => isOwn.get(object) === true)
+    .map((object) => ({ object, made: textOf(object.written['created_at']) }))
+    .toSorted((a, b) => byText(a.made, b.made) || byText(a.object.id, b.object.id));
+  return [...objects.filter((object) => isOwn.get(object) === false), ...managed.map(({ object }) => object)];
+}
+
+/** JSON with the keys of objects in order, so that equal data is equal text. */
+export function canonical(data: unknown): string {
+  return JSON.stringify(data, (_, value: unknown) =>
+    value !== null && typeof value === 'object' && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => byText(a, b)))
+      : value,
+  );
+}
+
+const REPEATED_MS = 60_000;
+
+interface Made {
+  readonly id: string;
+  /** The object as it was written, canonical. */
+  readonly written: string;
+  readonly answer: AdminResponse;
+  readonly untilMs: number;
+}
+
+function objectsOf<K extends ManagedKey>({ set }: AdminRevision, key: K): readonly ObjectOf<K>[] {
+  return set[FILE_KEYS[key].kind] as readonly ObjectOf<K>[];
+}
+
+function theObject<K extends ManagedKey>(revision: AdminRevision, key: K, id: string): ObjectOf<K> {
+  const object = objectOf(revision, key, id);
+  if (!object) throw new Error(`${key} ${id} was written and is not in revision ${revision.id}`);
+  return object;
+}
+
+function definedElsewhere(
+  revision: AdminRevision,
+  key: ManagedKey,
+  object: { readonly name: string; readonly place: Place },
+): AdminResponse {
+  const { line, column } = revision.locate(object.place);
+  const noun = NOUNS[FILE_KEYS[key].kind];
+  return invalid(
+    revision.id,
+    'defined_in_file',
+    `${noun} ${JSON.stringify(object.name)} is defined in ${object.place.file}:${line}:${column}; change it there`,
+  );
+}
+
+function isAnswer(value: Data | AdminResponse): value is AdminResponse {
+  return typeof value['status' as keyof typeof value] === 'number' && 'body' in value;
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}
+
+function byText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
