@@ -1,6 +1,7 @@
 /** From the files of a config folder to one revision that can decide: read, shape, link, compile, wholly aside. Faults
  *  leave what runs as it is; `postern validate` is the same without the swap. */
 import { generateKeyPairSync } from 'node:crypto';
+import type { StatedAgainst } from './cases/stated.ts';
 import { answerOptions } from './envoy/answer.ts';
 import { createAssertion } from './envoy/assertion.ts';
 import type { Snapshot } from './envoy/check.ts';
@@ -76,6 +77,8 @@ export interface Revision {
   readonly expiries: readonly Expiring[];
   /** Where a place of the set stands in its file. */
   locate(place: Place): Position;
+  /** The text of one of its files; undefined: it has none of that name. */
+  source(file: string): string | undefined;
 }
 
 /** What came of reading a config folder. Without a revision there is at least one fault. */
@@ -113,6 +116,12 @@ export interface Trial {
   readonly unchanged: UnchangedSet;
   /** It is on disk now: the next load of these very files is no change. */
   keep(): void;
+}
+
+/** What cases, explanations and policy testers state requests against. */
+export function statedAgainst({ compiled, snapshot, set, settings }: Revision): StatedAgainst {
+  const { providers, tokens } = settings.identity;
+  return { destinations: compiled.destinations, sources: snapshot.sources, set, providers, tokens };
 }
 
 export function createLoader(options: LoaderOptions): Loader {
@@ -382,6 +391,7 @@ async function build(
       trustedAuthorities:
         settings.certificates.trusted_authorities && files.text(settings.certificates.trusted_authorities),
     }),
+    source: (file: string) => textOf(snapshot, file),
     locate: (place: Place) => createLocator((name) => textOf(snapshot, name))(place),
   });
 }

@@ -15,6 +15,7 @@ const FLOORS: readonly (readonly string[])[] = [
   [
     'envoy',
     'admin',
+    'cases',
     'watch.ts',
     'files.ts',
     'metrics.ts',
