@@ -21,10 +21,13 @@ import { createLogger } from './log.ts';
 import type { Logger } from './log.ts';
 import { createMetrics } from './metrics.ts';
 import type { Metrics } from './metrics.ts';
+import { EvaluationContext } from './model/context.ts';
 import { requirementOf } from './policy/adaptive.ts';
 import { exhausted } from './policy/engine.ts';
 import { faultText } from './policy/fault-text.ts';
 import type { LocatedFault } from './policy/fault-text.ts';
+import { encodeFacts } from './policy/replay.ts';
+import type { ReplayFacts } from './policy/replay.ts';
 import { createLoader } from './revision.ts';
 import type { Loaded, Revision } from './revision.ts';
 import { changedOnlyAtRestart } from './settings.ts';
@@ -263,6 +266,7 @@ function checkParts({ revision, metrics, decisions, logFailure }: CheckSurroundi
           request: check.request,
           clientAddress: () => check.request && check.snapshot.sources.clientAddress(check.request),
           country: check.context?.location?.country,
+          facts: factsOf(check),
         });
       },
       failed(error, decisionId) {
@@ -272,6 +276,11 @@ function checkParts({ revision, metrics, decisions, logFailure }: CheckSurroundi
       },
     },
   };
+}
+
+/** Nothing was gathered of a request that no application covers. */
+function factsOf({ request, context, application }: CheckFinished): (() => ReplayFacts) | undefined {
+  return request && (() => encodeFacts(context ?? new EvaluationContext(request, Date.now()), application));
 }
 
 function count({ decision, seconds }: CheckFinished, metrics: Metrics): void {

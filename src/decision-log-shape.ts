@@ -1,5 +1,6 @@
 /** The shape of a line of the decision log: what readers may rely on. */
 import { REASONS } from './model/decision.ts';
+import { REPLAY_KEY, replayShape } from './policy/replay.ts';
 import { z } from './shared/shape.ts';
 import type { ShapeOutput } from './shared/shape.ts';
 
@@ -60,6 +61,9 @@ export const decisionLineShape = z.looseObject({
     .describe(
       'With an allow, where not all are logged: the share that is. Each such line stands for 1 / allow_sample.',
     ),
+  [REPLAY_KEY]: replayShape
+    .optional()
+    .describe('With `log.requests: replay`, where the request could be read: the facts that it was decided on.'),
 });
 
 export type DecisionLine = ShapeOutput<typeof decisionLineShape>;

@@ -6,6 +6,8 @@ import type { RequestFacts } from './model/request.ts';
 import type { DecisionLine } from './decision-log-shape.ts';
 import { redactedText, timeText } from './log.ts';
 import type { Logger } from './log.ts';
+import { REPLAY_KEY } from './policy/replay.ts';
+import type { ReplayFacts } from './policy/replay.ts';
 import { openLineFile } from './log-file.ts';
 import type { LineFile } from './log-file.ts';
 
@@ -23,6 +25,8 @@ export interface DecisionRecord {
   readonly clientAddress: () => Address | undefined;
   /** ISO 3166-1 alpha-2, of the address. Nothing finer is written. */
   readonly country: string | undefined;
+  /** What it was decided on; undefined for a request that could not be read. Asked for only where it is written. */
+  readonly facts: (() => ReplayFacts) | undefined;
 }
 
 /** Which decisions are logged, and with what. */
@@ -31,6 +35,8 @@ export interface DecisionLogMode {
   readonly decisions: 'all' | 'deny' | 'none';
   /** Of the allows, where all are logged: 0 to 1. */
   readonly allow_sample: number;
+  /** `replay`: with the facts that each was decided on. */
+  readonly requests: 'none' | 'replay';
 }
 
 /** Takes every decision and writes those that `mode` asks for; told the mode anew each time, so that a reload changes
@@ -82,7 +88,8 @@ export function createDecisionOutput(logger: Logger, lost: (lines: number) => vo
 }
 
 /** The line itself: a JSON object without line breaks. Of the request it holds method, host, path and, where its
- *  `traceparent` is valid, the ids of trace and span; never the query, a header, a cookie, a body or a token. */
+ *  `traceparent` is valid, the ids of trace and span; never the query, a header, a cookie, a body or a token.
+ *  With `requests: replay` it holds the facts of the decision too, as `policy/replay.ts` writes them. */
 export function decisionLine(record: DecisionRecord, mode: DecisionLogMode): string {
   const { decision, request } = record;
   const identity = decision.identity ?? decision.linkedIdentity;
@@ -114,6 +121,7 @@ export function decisionLine(record: DecisionRecord, mode: DecisionLogMode): str
     span_id: trace?.spanId,
     trace_flags: trace?.flags,
     allow_sample: decision.outcome === 'allow' && mode.allow_sample < 1 ? mode.allow_sample : undefined,
+    [REPLAY_KEY]: mode.requests === 'replay' && record.facts ? withoutTokens(record.facts()) : undefined,
   };
   return JSON.stringify(line);
 }
@@ -123,6 +131,8 @@ const METHOD_MAX = 32;
 const HOST_MAX = 255;
 const PATH_MAX = 2_048;
 const SUBJECT_MAX = 320;
+/** No text that deciding reads is longer: the longest path. */
+const FACT_MAX = 8_192;
 /** Version, trace id, parent id, flags. Later versions may add more after another dash. W3C Trace Context, section 3.2. */
 const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-|$)/;
 const TRACEPARENT_LENGTH = 55;
@@ -160,6 +170,15 @@ function traceOf(
   // Version 00 ends after the flags.
   if (header.value.startsWith('00') && header.value.length !== TRACEPARENT_LENGTH) return undefined;
   return { traceId, spanId, flags };
+}
+
+/** What looks like a token is cut out of every text, a path above all. A decision does not hang on it: no destination is
+ *  written with a token in it. */
+function withoutTokens(facts: ReplayFacts): ReplayFacts {
+  const text = JSON.stringify(facts, (_, value: unknown) =>
+    typeof value === 'string' ? redactedText(value, FACT_MAX) : value,
+  );
+  return JSON.parse(text) as ReplayFacts;
 }
 
 function cut(text: string, max: number): string {

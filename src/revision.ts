@@ -305,7 +305,6 @@ function reportUnsupportedSettings(settings: Settings, report: Report): void {
   const refuse = (path: readonly string[], what: string, mend: string): void =>
     report(fault({ file: SETTINGS_FILE, path }, 'setting_unsupported', `${what} is not supported yet`, mend));
   if (settings.state.redis) refuse(['state', 'redis'], 'state in Redis', 'remove it; state is kept in memory');
-  if (settings.log.requests === 'replay') refuse(['log', 'requests'], 'recording the facts of decisions', 'write none');
   if (settings.risk_scores.from === 'state') refuse(['risk_scores', 'from'], 'risk scores from state', 'write token');
 }
 

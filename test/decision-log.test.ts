@@ -6,6 +6,8 @@ import { createDecisionLog, createDecisionOutput, decisionLine } from '../src/de
 import type { DecisionLogMode, DecisionRecord } from '../src/decision-log.ts';
 import { schema } from '../src/cli/schema.ts';
 import { decisionLineSchema, decisionLineShape } from '../src/decision-log-shape.ts';
+import { EvaluationContext } from '../src/model/context.ts';
+import { decodeFacts, encodeFacts } from '../src/policy/replay.ts';
 import { createLogger } from '../src/log.ts';
 import type { Decision, Outcome } from '../src/model/decision.ts';
 import type { Identity } from '../src/model/identity.ts';
@@ -105,6 +107,7 @@ function record(more: Partial<DecisionRecord> = {}): DecisionRecord {
     request: request(),
     clientAddress: () => ({ text: '203.0.113.7', family: 4, bytes: Uint8Array.of(203, 0, 113, 7) }),
     country: 'CA',
+    facts: () => encodeFacts(new EvaluationContext(request(), 0), undefined),
     ...more,
   };
 }
@@ -113,7 +116,7 @@ function parsed(more: Partial<DecisionRecord> = {}): Record<string, unknown> {
   return JSON.parse(decisionLine(record(more), ALL)) as Record<string, unknown>;
 }
 
-const ALL: DecisionLogMode = { decisions: 'all', allow_sample: 1 };
+const ALL: DecisionLogMode = { decisions: 'all', allow_sample: 1, requests: 'none' };
 
 describe('the line of a decision', () => {
   it('says what was decided, of what, for whom and why', () => {
@@ -192,6 +195,22 @@ describe('the line of a decision', () => {
     expect([line['why'], line['path']]).toEqual(['the token [redacted] is expired', '/verify/[redacted]']);
   });
 
+  it('holds the facts of the decision where it is asked for, without what looks like a token', () => {
+    const facts = encodeFacts(new EvaluationContext(request({ path: `/a/${JWT}` }), 5), undefined);
+    expect(parsed({ facts: () => facts })['replay']).toBeUndefined();
+    const line = decisionLine(record({ facts: () => facts }), { ...ALL, requests: 'replay' });
+    expect(line).not.toContain(JWT);
+    expect(line).not.toContain(SECRET);
+    const decoded = decodeFacts((JSON.parse(line) as { replay: unknown }).replay);
+    expect(decoded).toMatchObject({
+      context: { processNowMs: 5, request: { host: 'orders.example.com', path: '/a/[redacted]' } },
+    });
+  });
+
+  it('holds no facts of a request that could not be read', () => {
+    expect(decisionLine(record({ facts: undefined }), { ...ALL, requests: 'replay' })).not.toContain('replay');
+  });
+
   it('is one line of bounded length, whatever is asked for', () => {
     const long = 'é\n"'.repeat(20_000);
     const decision = { ...DECISION, why: long, identity: { ...IDENTITY, subject: long, email: long } };
@@ -241,6 +260,7 @@ describe('the schema of a line', () => {
     const sampled = decisionLine(record({ decision: { ...DECISION, outcome: 'allow' } }), {
       ...ALL,
       allow_sample: 0.5,
+      requests: 'replay',
     });
     expect(Object.keys(JSON.parse(sampled) as object).toSorted()).toEqual(names.toSorted());
   });
@@ -287,7 +307,7 @@ describe('the decision log', () => {
     const lines: string[] = [];
     const logger = createLogger({ level: 'silent', destination: { write: (line) => lines.push(line) } });
     const output = createDecisionOutput(logger, () => undefined);
-    const write = createDecisionLog({ output, mode: () => ({ decisions, allow_sample: 1 }) });
+    const write = createDecisionLog({ output, mode: () => ({ decisions, allow_sample: 1, requests: 'none' }) });
     for (const outcome of OUTCOMES) write(record({ decision: { ...DECISION, outcome } }));
     expect(lines.map((line) => (JSON.parse(line) as { outcome: string }).outcome)).toEqual(expected);
     expect(lines.every((line) => line.endsWith('}\n'))).toBe(true);
@@ -298,7 +318,7 @@ describe('the decision log', () => {
     const lines: string[] = [];
     const write = createDecisionLog({
       output: { line: (line) => lines.push(line) > 0 },
-      mode: () => ({ decisions, allow_sample: 1 }),
+      mode: () => ({ decisions, allow_sample: 1, requests: 'none' }),
     });
     write(record());
     decisions = 'all';
@@ -310,7 +330,7 @@ describe('the decision log', () => {
     let dropped = 0;
     const write = createDecisionLog({
       output: { line: () => false },
-      mode: () => ({ decisions: 'deny', allow_sample: 1 }),
+      mode: () => ({ decisions: 'deny', allow_sample: 1, requests: 'none' }),
       dropped: () => (dropped += 1),
     });
     write(record());
@@ -328,7 +348,7 @@ describe('the decision log', () => {
     const lines: string[] = [];
     const write = createDecisionLog({
       output: { line: (line) => lines.push(line) > 0 },
-      mode: () => ({ decisions: 'all', allow_sample }),
+      mode: () => ({ decisions: 'all', allow_sample, requests: 'none' }),
     });
     for (let first = 0; first < 256; first += 1) {
       const decisionId = `${first.toString(16).padStart(2, '0')}98f3c2-0000-7000-8000-000000000001`;

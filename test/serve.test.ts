@@ -19,6 +19,10 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
+import { createKeySets } from '../src/facts/key-set.ts';
+import { decide, noApplication } from '../src/policy/engine.ts';
+import { decodeFacts } from '../src/policy/replay.ts';
+import { createLoader } from '../src/revision.ts';
 import { checkClient } from './envoy/check-client.ts';
 import type { CheckClient } from './envoy/check-client.ts';
 import { decodeResponse, encodeRequest, metadataOf } from './envoy/official.ts';
@@ -224,7 +228,7 @@ describe('what the log never holds', () => {
     const folder = newFolder();
     writeFileSync(
       join(folder, 'postern.yaml'),
-      'log: { level: trace, decisions: all }\nservice_tokens_header: authorization\nidentity: { tokens: [{ issuer: "https://idp.example", audiences: [a], keys: { file: jwks.json }, from: [{ header: x-token }, { cookie: session }, { bearer: authorization }] }] }\n',
+      'log: { level: trace, decisions: all, requests: replay }\nservice_tokens_header: authorization\nidentity: { tokens: [{ issuer: "https://idp.example", audiences: [a], keys: { file: jwks.json }, from: [{ header: x-token }, { cookie: session }, { bearer: authorization }] }] }\n',
     );
     writeFileSync(
       join(folder, 'jwks.json'),
@@ -244,7 +248,7 @@ describe('what the log never holds', () => {
       `{ name: ${name}, decision: ${kind}, include: [{ email_domain: { domain: example.com } }] }`;
     writeFileSync(
       join(folder, 'policies/all.yaml'),
-      `applications: [{ id: ${APPLICATION}, name: Orders, destinations: [orders.example.com], policies: [${decision('A', 'allow')}, { name: S, decision: non_identity, include: [{ any_valid_service_token: {} }] }] }]\n`,
+      `applications: [{ id: ${APPLICATION}, name: Orders, destinations: [orders.example.com], acr_hint_header: x-acr, policies: [${decision('A', 'allow')}, { name: S, decision: non_identity, include: [{ any_valid_service_token: {} }] }] }]\n`,
     );
     const { client, text, child } = await serve(folder);
     const places: readonly [Record<string, string>, string][] = [
@@ -258,6 +262,8 @@ describe('what the log never holds', () => {
       ],
       [{ 'cf-access-client-id': 'x.access', 'cf-access-client-secret': marker }, '/'],
       [{}, `/?token=${marker}`],
+      [{}, `/eyJ${marker}.eyJ${marker}.${marker}`],
+      [{ 'x-acr': `eyJ${marker}.eyJ${marker}.${marker}` }, '/'],
     ];
     for (const [headers, path] of places) await client.check(request('10.0.0.1', headers, path));
     await until(() => (text().match(/"msg":"decision"/g)?.length === places.length ? true : undefined), text);
@@ -265,6 +271,7 @@ describe('what the log never holds', () => {
     child.kill('SIGTERM');
     await once(child, 'exit');
     expect(text()).not.toContain(marker);
+    expect(text().match(/"replay":\{/g)).toHaveLength(places.length);
     client.close();
   });
 });
@@ -302,6 +309,71 @@ describe('the decision log', () => {
     await until(() => (readFileSync(join(logs, 'b.log'), 'utf8').split('\n').length === 3 ? true : undefined), text);
     expect(text()).not.toContain('"msg":"decision"');
     client.close();
+  });
+
+  it('holds what each decision was made of: made again of that, it is the same', async () => {
+    const folder = newFolder();
+    const asked: readonly [string, Record<string, string>, string][] = ['10.0.1.0', '10.0.2.0', '203.0.113.7'].flatMap(
+      (address) =>
+        [
+          {},
+          { 'x-country': 'CA' },
+          { 'x-country': 'US' },
+          { 'x-forwarded-email': 'ann@example.com', 'x-country': 'CA' },
+        ]
+          .flatMap((headers) => ['/', '/admin/x', '/nowhere%2f'].map((path) => [address, headers, path] as const))
+          .map(([from, headers, path]): [string, Record<string, string>, string] => [from, { ...headers }, path]),
+    );
+    writeFileSync(
+      join(folder, 'postern.yaml'),
+      'log: { decisions: all, requests: replay }\ngeo: { headers: { country: x-country } }\nidentity: { headers: { enabled: true } }\n',
+    );
+    writeFileSync(
+      join(folder, 'policies/all.yaml'),
+      `applications:
+  - { id: ${APPLICATION}, name: Orders, destinations: [orders.example.com], policies: [{ name: B, decision: bypass, include: [{ ip: { ip: 10.0.1.0/24 } }] }] }
+  - id: 9a4b2f0e-3f55-4a57-9b0e-000000000002
+    name: Admin
+    destinations: [orders.example.com/admin]
+    policies:
+      - { name: A, decision: allow, include: [{ email: { email: ann@example.com } }], require: [{ geo: { country_code: CA } }], exclude: [{ ip: { ip: 10.0.2.0 } }] }
+`,
+    );
+    const { client, text } = await serve(folder);
+    for (const [address, headers, path] of asked) await client.check(request(address, headers, path));
+    const lines = await until(() => {
+      const found = text().match(/^\{.*"msg":"decision".*\}$/gm) ?? [];
+      return found.length === asked.length ? found : undefined;
+    }, text);
+    client.close();
+    const { revision } = await createLoader({
+      folder,
+      overrides: [],
+      keySets: createKeySets(),
+      makesKeys: false,
+    }).load();
+    const outcomes = new Map<string, number>();
+    for (const line of lines) {
+      const logged = JSON.parse(line) as { outcome: string; reason: string; why: string; replay?: unknown };
+      outcomes.set(logged.reason, (outcomes.get(logged.reason) ?? 0) + 1);
+      if (logged.replay === undefined) {
+        expect(logged.outcome).toBe('bad_request');
+        continue;
+      }
+      const decoded = decodeFacts(logged.replay);
+      if ('wrong' in decoded) throw new Error(decoded.wrong);
+      const { context } = decoded;
+      const found = revision?.compiled.destinations.find(context.request.host, context.request.path)?.target;
+      const { outcome, reason, why } = found ? decide(found, context) : noApplication();
+      expect({ outcome, reason, why }).toEqual({ outcome: logged.outcome, reason: logged.reason, why: logged.why });
+    }
+    expect([...outcomes.keys()].toSorted()).toEqual([
+      'no_policy_matched',
+      'not_authenticated',
+      'policy_allowed',
+      'policy_bypassed',
+      'request_ambiguous',
+    ]);
   });
 
   it.each<[string, (folder: string) => string]>([

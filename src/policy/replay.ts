@@ -173,6 +173,8 @@ const SHAPE = z
   })
   .describe('The facts of a decision, so that it can be made again.');
 
+export { SHAPE as replayShape };
+
 /** The member of a decision-log line that holds them. */
 export const REPLAY_KEY = 'replay';
 
