@@ -1,5 +1,5 @@
 import { anyJudge, unknownReference } from './rule.ts';
-import type { Judge, RuleScope, RuleType } from './rule.ts';
+import type { Judge, RuleType } from './rule.ts';
 import { at, fault } from '../model/fault.ts';
 import { exactObject, id } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
@@ -12,7 +12,7 @@ export const linkedAppToken: RuleType<ShapeOutput<typeof shape>> = {
   description: 'Met when the request carries a token that was issued for this application.',
   reads: 'connection',
   shape,
-  needs: (value, scope) => [{ fact: 'linked_token', application: applicationOf(value.app_uid, scope) }],
+  needs: (value) => [{ fact: 'linked_token', application: idOf(value) }],
   link({ value, place }, scope, report) {
     const application = scope.application(value.app_uid);
     const here = at(place, 'app_uid');
@@ -27,8 +27,8 @@ export const linkedAppToken: RuleType<ShapeOutput<typeof shape>> = {
         ),
       );
   },
-  anyOf(values, scope) {
-    const applications = [...new Set(values.map((value) => applicationOf(value.app_uid, scope)))];
+  anyOf(values) {
+    const applications = [...new Set(values.map(idOf))];
     return anyJudge(
       applications.map(
         (application): Judge =>
@@ -38,9 +38,10 @@ export const linkedAppToken: RuleType<ShapeOutput<typeof shape>> = {
     );
   },
   seen: ({ linkedTokens }, value) =>
-    `token for ${value.app_uid}: ${linkedTokens.get(value.app_uid)?.verdict ?? 'not looked for'}`,
+    `token for ${value.app_uid}: ${linkedTokens.get(idOf(value))?.verdict ?? 'not looked for'}`,
 };
 
-function applicationOf(written: string, scope: RuleScope): string {
-  return scope.application(written)?.id ?? written;
+/** Ids are lower case, however a rule writes them. */
+function idOf(value: ShapeOutput<typeof shape>): string {
+  return value.app_uid.toLowerCase();
 }

@@ -72,6 +72,16 @@ describe('a revision takes over', () => {
     expect(same.map(({ named }) => named.name)).toEqual(taken);
   });
 
+  it('a linked application that came is found under any spelling of its id', async () => {
+    const id = '9A4B2F0E-3F55-4A57-9B0E-00000000000F';
+    const issuer = `{ id: ${id}, name: Issuer, aud: issued }`;
+    const uses = application(3, `{ linked_app_token: { app_uid: ${id} } }`).replace('allow', 'non_identity');
+    const [, after] = await twice({ 'policies/c.yaml': `applications: [${issuer}, ${uses}]\n` });
+    const found = after.applications.find(({ named }) => named.name === 'A3');
+    expect(found?.needs.linkedTokens).toEqual([id.toLowerCase()]);
+    expect(after.applications.map(({ named }) => named.id)).toContain(id.toLowerCase());
+  });
+
   it('finds every application by its destination, taken over or not', async () => {
     const [, after] = await twice({ 'policies/b.yaml': `applications: [${application(2, '{ everyone: {} }')}]\n` });
     for (const name of ['A1', 'A2']) {
