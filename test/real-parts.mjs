@@ -16,6 +16,7 @@ const ENVOYS = ['1.36.2', '1.40.0'];
 /** Program → Debian package. */
 const PROGRAMS = {
   openssl: 'openssl',
+  prometheus: 'prometheus',
   'redis-server': 'redis-server',
 };
 
