@@ -1,4 +1,4 @@
-import type { HistoryRecord, LearnedPlace } from '../model/adaptive-facts.ts';
+import type { LearnedPlace } from '../model/adaptive-facts.ts';
 import type { EvaluationContext } from '../model/context.ts';
 import type { Location } from '../model/facts.ts';
 import { warning } from '../model/fault.ts';
@@ -32,6 +32,26 @@ export function currentPlace({ location, address }: Pick<EvaluationContext, 'loc
     };
   }
   return address && isPrivateAddress(address) ? PRIVATE : HIDDEN;
+}
+
+/** Whether a learned place is the one that a request comes from. `addressHashes`: of the request's address, one under
+ *  each key that reads. Named places are compared character by character, absent parts equal only to absent ones. */
+export function isSamePlace(
+  place: LearnedPlace,
+  here: CurrentPlace,
+  addressHashes: readonly string[],
+  checksAddress: boolean,
+): boolean {
+  if (here.kind === 'named') {
+    return (
+      !place.private &&
+      place.country === here.country &&
+      place.city === here.city &&
+      place.isp === here.isp &&
+      (!checksAddress || addressHashes.includes(place.addressHash))
+    );
+  }
+  return here.kind === 'private' && place.private && addressHashes.includes(place.addressHash);
 }
 
 const shape = exactObject(contextKeys);
@@ -69,7 +89,7 @@ export const locationHistory: FactorType<ShapeOutput<typeof shape>> = {
       if (here.kind === 'hidden' || context.history.state !== 'known') return 'UNKNOWN';
       const { record } = context.history;
       for (const place of record.places) {
-        if (isTrusted(place, context.nowMs) && isSame(place, here, record, settings.location_check_ip))
+        if (isTrusted(place, context.nowMs) && isSamePlace(place, here, record.addressHashes, settings.location_check_ip))
           return 'NO_RISK';
       }
       return 'RISK';
@@ -137,17 +157,4 @@ function trust(settings: RiskSettings): (place: LearnedPlace, nowMs: number) => 
   const { location_trust_threshold: threshold, location_lifetime_hours: hours } = settings;
   const lifetimeMs = hours === 0 ? Number.POSITIVE_INFINITY : hours * 3_600_000;
   return (place, nowMs) => place.count >= threshold && nowMs - place.lastMs <= lifetimeMs;
-}
-
-function isSame(place: LearnedPlace, here: CurrentPlace, record: HistoryRecord, checksAddress: boolean): boolean {
-  if (here.kind === 'named') {
-    return (
-      !place.private &&
-      place.country === here.country &&
-      place.city === here.city &&
-      place.isp === here.isp &&
-      (!checksAddress || record.addressHashes.includes(place.addressHash))
-    );
-  }
-  return here.kind === 'private' && place.private && record.addressHashes.includes(place.addressHash);
 }
