@@ -17,6 +17,7 @@ import { startCheckServer } from './envoy/server.ts';
 import type { CheckServer } from './envoy/server.ts';
 import { createKeySets } from './facts/key-set.ts';
 import { pathOf } from './files.ts';
+import { createLearner } from './learning.ts';
 import { createLogger } from './log.ts';
 import type { Logger } from './log.ts';
 import { createMetrics } from './metrics.ts';
@@ -33,9 +34,13 @@ import type { Loaded, Revision } from './revision.ts';
 import { changedOnlyAtRestart } from './settings.ts';
 import type { Settings } from './settings.ts';
 import type { Override } from './settings-overrides.ts';
+import { following } from './shared/following.ts';
 import { listenText } from './shared/listen.ts';
 import { createTurns } from './shared/turns.ts';
 import { createAttempts } from './state/attempts.ts';
+import { randomStateKeys } from './state/keys.ts';
+import { createMemoryStore } from './state/memory.ts';
+import type { State } from './state/state.ts';
 import { watchFolder } from './watch.ts';
 import type { FolderWatch } from './watch.ts';
 
@@ -65,11 +70,15 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
   const keySets = createKeySets({
     onRead: ({ url, failure }) => metrics.keySetRead(url, failure === undefined, Date.now() / 1000),
   });
-  const loader = createLoader({ folder, overrides, keySets, makesKeys: true, metrics });
+  const loader = createLoader({ folder, overrides, keySets, makesKeys: true, metrics, state: () => state });
   const loaded = await loader.load();
   if (!loaded.revision) throw new StartError(`the configuration in ${folder} cannot be used`, loaded.faults);
   let revision = loaded.revision;
   const { settings } = revision;
+  const state: State = {
+    store: createMemoryStore({ usersMax: settings.state.memory.users_max, nowMs: Date.now }),
+    keys: randomStateKeys(),
+  };
   const logger = createLogger({ level: settings.log.level });
   const running: Running = { draining: false };
   const decisions = createDecisionOutput(logger, metrics.decisionLogDropped);
@@ -81,7 +90,10 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
   try {
     const logFailure = createFailureLog({ logger });
     await decisions.use(decisionFile(folder, settings));
-    const check = createCheck(checkParts({ revision: () => revision, metrics, decisions, logFailure }));
+    const logWarning = createFailureLog({ logger: { error: logger.warn } });
+    const check = createCheck(
+      checkParts({ revision: () => revision, state, metrics, decisions, logFailure, logWarning }),
+    );
     const checkServer = await startCheckServer({
       address: listenText(settings.listen.check),
       tls: revision.tls,
@@ -220,12 +232,21 @@ const DRAIN = { graceMs: 5_000, deadlineMs: 10_000 };
 
 interface CheckSurroundings {
   readonly revision: () => Revision;
+  readonly state: State;
   readonly metrics: Metrics;
   readonly decisions: DecisionOutput;
   readonly logFailure: FailureLog;
+  readonly logWarning: FailureLog;
 }
 
-function checkParts({ revision, metrics, decisions, logFailure }: CheckSurroundings): CheckParts {
+function checkParts(surroundings: CheckSurroundings): CheckParts {
+  const { revision, state, metrics, decisions, logFailure, logWarning } = surroundings;
+  const learn = createLearner({
+    state,
+    settings: () => revision().settings.risk,
+    onConflict: () => metrics.stateError('conflict'),
+    onFailure: (error) => logFailure('state', 'an authentication could not be remembered', { error }),
+  });
   const attempts = createAttempts(revision().settings.state.memory.users_max);
   const logDecision = createDecisionLog({
     output: decisions,
@@ -240,7 +261,13 @@ function checkParts({ revision, metrics, decisions, logFailure }: CheckSurroundi
     settle(decision, context, application, byRedirect) {
       const { identity, challenge } = decision;
       if (!identity || !application.adaptive) return { decision, attempt: 0 };
-      if (decision.outcome === 'allow') attempts.clear(identity, application.named.id);
+      if (decision.outcome === 'allow') {
+        attempts.clear(identity, application.named.id);
+        return following(learn(decision, context, application), (cookies) => ({
+          decision: cookies.length === 0 ? decision : { ...decision, cookies },
+          attempt: 0,
+        }));
+      }
       if (decision.outcome !== 'step_up' || !challenge) return { decision, attempt: 0 };
       const { isExhausted, attempt } = attempts.count({
         identity,
@@ -257,6 +284,7 @@ function checkParts({ revision, metrics, decisions, logFailure }: CheckSurroundi
       fact: metrics.factFinished,
       finished(check) {
         count(check, metrics);
+        noteCopy(check, logWarning);
         logDecision({
           decisionId: check.decisionId,
           timeMs: Date.now(),
@@ -293,6 +321,13 @@ function count({ decision, seconds }: CheckFinished, metrics: Metrics): void {
     for (const { name, verdict, unknown } of rule.factors)
       metrics.factorVerdict(name.replace(/\.\d+$/, ''), unknown ? 'UNKNOWN' : verdict);
   }
+}
+
+/** A machine's cookie came with a sequence nonce of long ago: somebody may have copied it. */
+function noteCopy({ context, decision, decisionId }: CheckFinished, log: FailureLog): void {
+  if (context?.machine.state !== 'absent' || context.machine.copied !== true) return;
+  const application = decision.application?.name;
+  log('machine_copy', 'a machine cookie is an old one, or a copy of it', { decision_id: decisionId, application });
 }
 
 function decisionFile(folder: string, { log }: Settings): DecisionFile | undefined {

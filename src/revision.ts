@@ -20,6 +20,8 @@ import { createIdentitySource } from './facts/identity.ts';
 import type { KeysOption } from './facts/identity.ts';
 import { fixedKeySource, readKeySetFile } from './facts/key-set.ts';
 import type { KeySets, KeySource } from './facts/key-set.ts';
+import { createHistorySource } from './facts/history.ts';
+import type { Remembered } from './facts/history.ts';
 import { createLinkedTokens } from './facts/linked-token.ts';
 import { createLocationSource } from './facts/location.ts';
 import { createPostureSource } from './facts/posture.ts';
@@ -58,6 +60,7 @@ import type { SigningKey } from './shared/jose.ts';
 import { createKept } from './shared/kept.ts';
 import type { Kept } from './shared/kept.ts';
 import { createPause } from './shared/pause.ts';
+import type { State } from './state/state.ts';
 import type { Finding } from './shared/shape.ts';
 
 /** One consistent set of files, compiled. */
@@ -100,6 +103,9 @@ export interface LoaderOptions {
   /** Makes private keys that are configured and missing. Not for `validate`. */
   readonly makesKeys: boolean;
   readonly metrics?: Pick<Metrics, 'cacheRequest'> | undefined;
+  /** What is remembered of users; outlives revisions, and is asked for when the first request needs it. Absent: nothing
+   *  can be had of it. */
+  readonly state?: (() => State) | undefined;
 }
 
 /** Loads a config folder again and again; only what changed is read and parsed anew. One load at a time. */
@@ -465,6 +471,7 @@ function createSources(
   const serviceTokens = createServiceTokens(set.serviceTokens);
   const posture = createPostureSource(settings.posture.from);
   const transactions = new Map(set.applications.map((one) => [one.id, createTransactionReader(one.transaction)]));
+  const remembered = options.state && createHistorySource(options.state, settings.risk);
   const { service_tokens_header: defaultHeader, client_address: addressSettings } = settings;
   return {
     clientAddress: (request) => clientAddress(request, addressSettings),
@@ -477,9 +484,15 @@ function createSources(
     posture,
     transaction: (application, request) => transactions.get(application)?.(request) ?? NO_DETAILS,
     riskScore: () => ({ state: 'identity' }),
+    remembered: remembered ?? (() => NOT_HAD),
     linkedToken: (application, request, nowMs) => linkedTokens.read(application, request, nowMs),
   };
 }
+
+const NOT_HAD: Remembered = Object.freeze({
+  history: Object.freeze({ state: 'unavailable' }),
+  machine: Object.freeze({ state: 'unavailable' }),
+});
 
 const NO_DETAILS: ReadonlyMap<string, never> = new Map<string, never>();
 

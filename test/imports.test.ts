@@ -23,6 +23,7 @@ const FLOORS: readonly (readonly string[])[] = [
     'log-file.ts',
     'decision-log.ts',
     'decision-log-shape.ts',
+    'learning.ts',
     'failure-log.ts',
   ],
   ['settings.ts', 'settings-shape.ts', 'settings-checks.ts', 'settings-overrides.ts'],

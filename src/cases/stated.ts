@@ -220,6 +220,10 @@ function statedSources(
     transaction: base.transaction,
     // Kept by Postern itself where it runs; offline it is what the statement says.
     riskScore: (user) => ({ state: 'known', level: user?.riskScore }),
+    remembered: (_, context) => ({
+      history: historyFact(statement.history, context, against),
+      machine: machineFact(statement),
+    }),
     linkedToken(id, facts, now) {
       const { linked_tokens: linked } = request;
       if (linked === undefined) return base.linkedToken(id, facts, now);
@@ -238,8 +242,6 @@ function complete(
   against: StatedAgainst,
   application: CompiledApplication,
 ): void {
-  context.history = historyFact(statement.history, context, against);
-  context.machine = machineFact(statement);
   context.engines = new Map(
     against.set.riskEngines.map(({ id, name, enabled }) => [
       id,

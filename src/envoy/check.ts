@@ -173,11 +173,16 @@ class Day {
     this.#finish('gather');
     const decision = decide(application, context);
     this.#finish('decide');
+    // Nobody is answered, so nothing is counted and nothing is remembered.
+    if (this.#call.cancelled) return this.#respond({ decision, attempt: 0 });
     const byRedirect =
       decision.outcome === 'step_up' && this.#snapshot.portal !== undefined && isRedirectable(context.request);
     const settled = this.#parts.settle(decision, context, application, byRedirect);
     if (!(settled instanceof Promise)) return this.#respond(settled);
-    return this.#inTime(settled.then((value) => this.#respond(value)));
+    if (decision.outcome !== 'allow') return this.#inTime(settled.then((value) => this.#respond(value)));
+    // What is remembered of an allow may cost the whole time there is, but never the allow itself.
+    const unsettled = this.#deadline().reached.then((): Settled => ({ decision, attempt: 0 }));
+    return this.#inTime(Promise.race([settled, unsettled]).then((value) => this.#respond(value)));
   }
 
   #respond({ decision, attempt }: Settled): Uint8Array | Promise<Uint8Array> {

@@ -6,6 +6,7 @@ import type { Identity } from '../model/identity.ts';
 import type { RequestFacts } from '../model/request.ts';
 import type { Verdict } from '../model/verdict.ts';
 import type { CompiledApplication } from '../policy/compile.ts';
+import type { Remembered } from './history.ts';
 import { forApplication, serviceJwtForApplication } from './identity.ts';
 import type { IdentityReading, ServiceJwt } from './identity.ts';
 
@@ -27,6 +28,8 @@ export interface Sources {
   /** The details of a transaction that an application declares, by its id. */
   transaction(application: string, request: RequestFacts): ReadonlyMap<string, TransactionDetail>;
   riskScore(identity: Identity | undefined): RiskScoreFact | Promise<RiskScoreFact>;
+  /** What is remembered of the user, from before this request. */
+  remembered(identity: Identity, context: EvaluationContext): Remembered | Promise<Remembered>;
   linkedToken(
     application: string,
     request: RequestFacts,
@@ -115,6 +118,12 @@ function gatherOfIdentity(application: CompiledApplication, sources: Sources, ga
     context.riskScore = { state: 'unavailable', why: 'the risk score was not there in time' };
     whenThere('risk_score', gathering, sources.riskScore(identity), (fact) => {
       context.riskScore = fact;
+    });
+  }
+  if (identity && (facts.has('history') || facts.has('machine'))) {
+    whenThere('history', gathering, sources.remembered(identity, context), ({ history, machine }) => {
+      context.history = history;
+      context.machine = machine;
     });
   }
 }

@@ -11,7 +11,7 @@ import { eventIn, lastAt, placesAt } from '../state/recall.ts';
 import type { PlaceSettings } from '../state/recall.ts';
 import { NO_RECORD } from '../state/record.ts';
 import type { LastAuthentication } from '../state/record.ts';
-import type { StateStore } from '../state/store.ts';
+import type { State } from '../state/state.ts';
 import { readUser } from '../state/update.ts';
 import type { ReadUser } from '../state/update.ts';
 import { machineFact } from './machine.ts';
@@ -26,12 +26,6 @@ export interface Remembered {
 /** Reads what is remembered of the identity. A promise only where the store has to be waited for; rejects where it
  *  cannot answer. */
 export type HistorySource = (identity: Identity, context: EvaluationContext) => Remembered | Promise<Remembered>;
-
-/** The store and the keys under which state is kept; they outlive revisions. */
-export interface State {
-  readonly store: StateStore;
-  readonly keys: StateKeys;
-}
 
 export interface HistorySettings extends PlaceSettings {
   readonly machine: { readonly points: MachinePoints };

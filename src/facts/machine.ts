@@ -90,7 +90,10 @@ const NO_COOKIE: MachineCookie = Object.freeze({ state: 'none', why: 'no machine
 const TWO_COOKIES: MachineCookie = Object.freeze({ state: 'none', why: 'several machine cookies' });
 const BROKEN_COOKIE: MachineCookie = Object.freeze({ state: 'none', why: 'the machine cookie cannot be read' });
 const UNKNOWN = Object.freeze({ state: 'unknown' });
-const NOT_REGISTERED: MachineFact = Object.freeze({ state: 'absent', why: 'a machine that the user has not registered' });
+const NOT_REGISTERED: MachineFact = Object.freeze({
+  state: 'absent',
+  why: 'a machine that the user has not registered',
+});
 const COPIED: MachineFact = Object.freeze({
   state: 'absent',
   why: 'an old sequence nonce: possibly a copy of the cookie',

@@ -32,7 +32,12 @@ export interface LearnedPlace {
 
 export type MachineFact =
   | { readonly state: 'unavailable' }
-  | { readonly state: 'absent'; readonly why: string }
+  | {
+      readonly state: 'absent';
+      readonly why: string;
+      /** The machine is known, and its sequence nonce is an old one: the cookie may have been copied. */
+      readonly copied?: boolean;
+    }
   | { readonly state: 'present'; /** Points of the marks that differ. */ readonly risk: number };
 
 /** One transaction detail of the request.. */

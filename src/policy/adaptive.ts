@@ -122,6 +122,11 @@ export interface AdaptiveMemory {
   readonly learn: boolean;
   /** The application re-authenticates (disableSSO) and this event is young enough to be admitted to it. */
   readonly admit: boolean;
+  /** A rule with machineContext applied: a machine that the user has registered goes on with a new sequence nonce. */
+  readonly recognizeMachine: boolean;
+  /** Its marks are recorded anew: they were not too different, or the authentication was strong. A copied cookie whose
+   *  marks differ thus stays recognisable where a weak authentication suffices all the same. */
+  readonly refreshMarks: boolean;
   /** A rule with machineContext applied, and the authentication was strong enough to register a new machine. */
   readonly registerMachine: boolean;
 }
@@ -185,7 +190,7 @@ export function compileResourceRules(input: AdaptiveInput): CompiledAdaptive {
   );
   return Object.freeze({
     needs: needsOf(enabled, input.scope, scope),
-    learns: enabled.some((rule) => rule.disableSSO || rule.factors.some(({ type }) => LEARNING_FACTORS.has(type))),
+    learns: enabled.some(learnsOf),
     reauthenticates: enabled.some((rule) => rule.disableSSO),
     application: Object.freeze({ id: input.application.id, name: input.application.name }),
     requestedAcrs: input.application.requestedAcrs,
@@ -213,6 +218,7 @@ export function decideAdaptive(compiled: CompiledAdaptive, context: EvaluationCo
     unavailable: undefined,
     deny: undefined,
     machine: false,
+    machineAtRisk: false,
   };
   for (const rule of compiled.rules) {
     const passedOver = passesOver(rule, acrs, domainProvider);
@@ -248,6 +254,11 @@ export function requirementOf(challenge: Challenge): string {
 
 /** Factors whose facts are learned from allowed authentications. */
 const LEARNING_FACTORS: ReadonlySet<string> = new Set(['locationHistory', 'travelVelocity', 'machine']);
+
+/** Such a rule needs what is remembered of the user, and what is to be remembered of him. */
+function learnsOf({ disableSSO, factors }: ResourceRuleObject): boolean {
+  return disableSSO || factors.some(({ type }) => LEARNING_FACTORS.has(type));
+}
 
 const HINT_VALUES_MAX = 10;
 const HINT_LENGTH_MAX = 255;
@@ -381,6 +392,8 @@ interface Standing {
   deny: Judged | undefined;
   /** A rule with a machine factor applies. */
   machine: boolean;
+  /** In one of them the machine is at risk. */
+  machineAtRisk: boolean;
 }
 
 /** A rule of which it is not known whether it is for this user offers nothing; but a strict one must not be evaded by
@@ -388,7 +401,12 @@ interface Standing {
 function weigh(judged: Judged, standing: Standing): void {
   const { rule, result, groupUnknown } = judged;
   if (groupUnknown === undefined) {
-    standing.machine ||= rule.hasMachine;
+    if (rule.hasMachine) {
+      standing.machine = true;
+      standing.machineAtRisk ||= judged.trace.factors.some(
+        ({ name, verdict }) => name === 'machine' && verdict !== 'NO_RISK',
+      );
+    }
     if (result === 'ALLOW') standing.allowing.push(judged);
     else if (result === 'DENY') {
       standing.deny ??= judged;
@@ -479,6 +497,8 @@ function offered(
       ? {
           learn: compiled.learns,
           admit: compiled.reauthenticates && isYounger(identity, REAUTHENTICATION_SECONDS, context.nowMs),
+          recognizeMachine: standing.machine,
+          refreshMarks: standing.machine && (satisfaction.isStrong || !standing.machineAtRisk),
           registerMachine: standing.machine && satisfaction.isStrong,
         }
       : undefined,
@@ -654,7 +674,7 @@ function needsOf(rules: readonly ResourceRuleObject[], scope: RuleScope, factors
   };
   add({ fact: 'identity' });
   for (const rule of rules) {
-    if (rule.disableSSO) add({ fact: 'history' });
+    if (learnsOf(rule)) add({ fact: 'history' });
     for (const mention of rule.groups) {
       if (!isAllGroups(mention)) scope.group(mention.id ?? mention.name ?? '')?.needs.forEach(add);
     }

@@ -7,7 +7,7 @@ import { isReference } from './objects.ts';
 import type { PolicySet, RuleSetObject } from './objects.ts';
 
 /** Names of risk factors, and the words of rules, without facts. */
-const FACTORS: ReadonlySet<string> = new Set(['locationHistory', 'travelVelocity', 'machine', 'riskEngine']);
+const FACTORS: ReadonlySet<string> = new Set(['riskEngine']);
 const RULES: ReadonlySet<string> = new Set(['external_evaluation']);
 
 /** Reports `context_unsupported` and `rule_unsupported`. */
@@ -20,17 +20,7 @@ export function reportUnsupported(set: PolicySet, report: Report): void {
           place,
           'context_unsupported',
           `the risk factor ${type} is not supported yet`,
-          'remove it; ip, location, dateTime, deviceCertificate and transaction contexts work',
-        ),
-      );
-    }
-    if (rule.disableSSO) {
-      report(
-        fault(
-          rule.place,
-          'context_unsupported',
-          'disableSSO is not supported yet',
-          'remove it; give the flow a maxAge instead',
+          'remove it; all other contexts work',
         ),
       );
     }

@@ -89,7 +89,10 @@ export const locationHistory: FactorType<ShapeOutput<typeof shape>> = {
       if (here.kind === 'hidden' || context.history.state !== 'known') return 'UNKNOWN';
       const { record } = context.history;
       for (const place of record.places) {
-        if (isTrusted(place, context.nowMs) && isSamePlace(place, here, record.addressHashes, settings.location_check_ip))
+        if (
+          isTrusted(place, context.nowMs) &&
+          isSamePlace(place, here, record.addressHashes, settings.location_check_ip)
+        )
           return 'NO_RISK';
       }
       return 'RISK';

@@ -697,10 +697,37 @@ describe('what may be remembered of an allowed request', () => {
       { learn: true, admit: false, registerMachine: false },
     ],
     [
+      'a machine at risk, by a password: it goes on, and its marks stay as they are',
+      [{ ...password, machineContext: { riskPoint: 0 } }],
+      { facts: { ...history(), machine: { state: 'present', risk: 20 } } },
+      { learn: true, recognizeMachine: true, refreshMarks: false, registerMachine: false },
+    ],
+    [
+      'a machine not at risk, by a password',
+      [{ ...password, ...machine }],
+      { facts: { ...history(), machine: { state: 'present', risk: 0 } } },
+      { learn: true, recognizeMachine: true, refreshMarks: true, registerMachine: false },
+    ],
+    [
+      'a machine at risk in one rule, not in another, by a password',
+      [
+        { ...password, ...machine },
+        { ...password, machineContext: { riskPoint: 0, riskLimit: 19 } },
+      ],
+      { facts: { ...history(), machine: { state: 'present', risk: 20 } } },
+      { learn: true, recognizeMachine: true, refreshMarks: false, registerMachine: false },
+    ],
+    [
       'a machine, by a passkey',
       [{ ...passkey, ...machine }],
       { amr: ['hwk', 'pin'] },
-      { learn: true, admit: false, registerMachine: true },
+      { learn: true, admit: false, recognizeMachine: true, refreshMarks: true, registerMachine: true },
+    ],
+    [
+      'no machine, by a passkey',
+      [{ ...passkey, disableSSO: true }],
+      { amr: ['hwk', 'pin'] },
+      { learn: true, admit: true, recognizeMachine: false, refreshMarks: false, registerMachine: false },
     ],
     [
       'by another rule than that of the machine',
@@ -746,7 +773,7 @@ describe('what must be gathered', () => {
     [
       'what factors read',
       [{ ...password, ipContext: ipFactor, machineContext: { riskPoint: 1 } }],
-      ['address', 'identity', 'machine'],
+      ['address', 'history', 'identity', 'machine'],
     ],
     [
       'each once',

@@ -37,15 +37,6 @@ ${more}`;
 }
 
 describe('a file that asks for what has no facts yet is refused, never half obeyed', () => {
-  it.each([
-    ['locationHistoryContext: { riskPoint: 100 }', 'context_unsupported'],
-    ['travelVelocityContext: { riskPoint: 100 }', 'context_unsupported'],
-    ['machineContext: { riskPoint: 100 }', 'context_unsupported'],
-    ['disableSSO: true', 'context_unsupported'],
-  ])('%s', async (context, code) => {
-    expect(await codesOf(withContext(context))).toEqual([code]);
-  });
-
   it('external_evaluation', async () => {
     const rule =
       '{ external_evaluation: { evaluate_url: "https://p.example.com/e", keys_url: "https://p.example.com/k" } }';
@@ -64,6 +55,10 @@ describe('a file that asks for what has no facts yet is refused, never half obey
 
   it.each([
     'ipContext: { allowedIpRanges: [10.0.0.0/8], riskPoint: 100 }',
+    'locationHistoryContext: { riskPoint: 100 }',
+    'travelVelocityContext: { riskPoint: 100 }',
+    'machineContext: { riskPoint: 100 }',
+    'disableSSO: true',
     'transactionContexts: [{ name: t, riskPoint: 100, transactionRuleRisks: [{ transactionRuleId: large, riskPoint: 50 }] }]',
   ])('what works stays allowed: %s', async (context) => {
     expect(await codesOf(withContext(context))).toEqual([]);

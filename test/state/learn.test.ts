@@ -31,7 +31,9 @@ function event(name: string, part: Partial<LearnableEvent> & { readonly city?: s
   };
 }
 
-function browser(part: Partial<MachineEvent> & { readonly cookie?: string; readonly next?: string } = {}): MachineEvent {
+function browser(
+  part: Partial<MachineEvent> & { readonly cookie?: string; readonly next?: string } = {},
+): MachineEvent {
   const { cookie, next = 'n2.s2', ...more } = part;
   const [nonce, sequence] = cookie?.split('.') ?? [];
   const [nonceHash = '', sequenceHash = ''] = next.split('.');
@@ -186,7 +188,11 @@ describe('what an authentication leaves behind', () => {
   it.each<[string, readonly LearnableEvent[], number | undefined]>([
     ['the newest event', [event('e1'), event('e2', { nowMs: NOW + 1 })], NOW + 1],
     ['45 s older leaves it alone', [event('e1'), event('e2', { nowMs: NOW - 45 * SECOND })], NOW],
-    ['one without coordinates leaves it alone', [event('e1'), event('e2', { coordinates: undefined, nowMs: NOW + 1 })], NOW],
+    [
+      'one without coordinates leaves it alone',
+      [event('e1'), event('e2', { coordinates: undefined, nowMs: NOW + 1 })],
+      NOW,
+    ],
     ['never any coordinates', [event('e1', { coordinates: undefined })], undefined],
   ])('last: %s', (_, events, timeMs) => {
     expect(after(events).last?.timeMs).toBe(timeMs);
@@ -253,8 +259,18 @@ describe('machines', () => {
     ['an unknown machine nonce', browser({ cookie: 'n9.s1' }), 'registered', ['n2 s2 ', 'n1 s1 ']],
     ['no cookie', browser(), 'registered', ['n2 s2 ', 'n1 s1 ']],
     ['no cookie, and not strong enough to register', browser({ register: false }), undefined, ['n1 s1 ']],
-    ['a sequence nonce of long ago, registered anew: the copy is worth nothing any more', browser({ cookie: 'n1.s0' }), 'registered', ['n2 s2 ']],
-    ['a sequence nonce of long ago, not registered', browser({ cookie: 'n1.s0', register: false }), undefined, ['n1 s1 ']],
+    [
+      'a sequence nonce of long ago, registered anew: the copy is worth nothing any more',
+      browser({ cookie: 'n1.s0' }),
+      'registered',
+      ['n2 s2 '],
+    ],
+    [
+      'a sequence nonce of long ago, not registered',
+      browser({ cookie: 'n1.s0', register: false }),
+      undefined,
+      ['n1 s1 '],
+    ],
   ])('%s', (_, machine, outcome, machines) => {
     const learned = learn(registered, event('e2', { machine }), SETTINGS);
     expect(learned?.machine).toBe(outcome);
@@ -277,7 +293,9 @@ describe('machines', () => {
     const s2 = after([event('e2', { machine: browser({ cookie: 'n1.s1', next: '-.s2' }) })], SETTINGS, registered);
     // The answer with s2 was lost: the browser still has s1, and gets s3.
     const s3 = after([event('e3', { machine: browser({ cookie: 'n1.s1', next: '-.s3' }) })], SETTINGS, s2);
-    const states = ['s1', 's2', 's3'].map((sequence) => recallMachine(s3.machines, presented('n1', sequence), NOW).state);
+    const states = ['s1', 's2', 's3'].map(
+      (sequence) => recallMachine(s3.machines, presented('n1', sequence), NOW).state,
+    );
     expect(states).toEqual(['copied', 'known', 'known']);
   });
 
@@ -340,7 +358,9 @@ describe('laws', () => {
     fc.record({
       kind: fc.constant('named' as const),
       country: fc.constantFrom('PT', 'ES', 'JP'),
-      city: fc.option(fc.oneof(fc.constantFrom('Porto', 'Vigo'), fc.string({ unit: 'grapheme', maxLength: 120 })), { nil: undefined }),
+      city: fc.option(fc.oneof(fc.constantFrom('Porto', 'Vigo'), fc.string({ unit: 'grapheme', maxLength: 120 })), {
+        nil: undefined,
+      }),
       isp: fc.option(fc.string({ unit: 'grapheme', maxLength: 120 }), { nil: undefined }),
     }),
     fc.constant({ kind: 'private' as const }),
@@ -393,7 +413,7 @@ describe('laws', () => {
           expect(record.machines.length).toBeLessThanOrEqual(5);
           expect(record.events.length).toBeLessThanOrEqual(16);
           expect(Object.keys(record.admitted).length).toBeLessThanOrEqual(32);
-          for (const one of Object.values(record.admitted)) expect(one.length).toBeLessThanOrEqual(4);
+          for (const admitted of Object.values(record.admitted)) expect(admitted.length).toBeLessThanOrEqual(4);
           const json = JSON.stringify({ ...record, version: 1 });
           expect(Buffer.byteLength(json)).toBeLessThanOrEqual(6144);
           expect(JSON.stringify(readRecord(json))).toBe(json);
