@@ -55,7 +55,7 @@ const REQUEST_KEYS = {
     ])
     .describe('The client certificate; unknown: one was presented and cannot be read.'),
   service_token: text().describe(
-    'The id, name or client id of a service token whose credentials are sent; or refused.',
+    'The id, name or client id of a service token whose credentials are sent; or refused, or none.',
   ),
   linked_tokens: listOf(text()).describe('Ids or names of applications of which a token is presented.'),
 };

@@ -11,7 +11,7 @@ import type { EngineAnswer, HistoryFact, LearnedPlace, MachineFact } from '../mo
 import type { Address } from '../model/address.ts';
 import { EvaluationContext } from '../model/context.ts';
 import type { LinkedTokenFact } from '../model/context.ts';
-import { NO_CERTIFICATE } from '../model/facts.ts';
+import { NO_CERTIFICATE, NO_CREDENTIALS } from '../model/facts.ts';
 import type { CertificateFact, Location, ServiceCredentialsFact } from '../model/facts.ts';
 import type { IdentityFact } from '../model/identity.ts';
 import { at, fault } from '../model/fault.ts';
@@ -81,7 +81,7 @@ export function linkStatement(statement: Statement, place: Place, against: State
     unknown('provider', 'identity provider', identity.provider, known, at(place, 'identity', 'provider'));
   }
   const token = request.service_token;
-  if (token !== undefined && token !== REFUSED && !serviceTokenOf(set, token)) {
+  if (token !== undefined && token !== REFUSED && token !== NONE && !serviceTokenOf(set, token)) {
     const known = set.serviceTokens.flatMap(({ name, id }) => [name, id]);
     unknown('service_token', 'service token', token, known, at(place, 'request', 'service_token'));
   }
@@ -189,6 +189,7 @@ export function requestOf(stated: StatedRequest): RequestFacts | RequestRefusal 
 }
 
 const REFUSED = 'refused';
+const NONE = 'none';
 
 const QUIET = { finished: () => undefined, monotonicMs: () => 0 };
 
@@ -307,6 +308,7 @@ function credentialsOf(
   { set }: StatedAgainst,
 ): ServiceCredentialsFact | undefined {
   if (written === undefined) return undefined;
+  if (written === NONE) return NO_CREDENTIALS;
   const token = written === REFUSED ? undefined : serviceTokenOf(set, written);
   return token
     ? { state: 'valid', tokenId: token.id, name: token.name, clientId: token.client_id }
