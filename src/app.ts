@@ -32,14 +32,15 @@ import type { ReplayFacts } from './policy/replay.ts';
 import { createLoader } from './revision.ts';
 import type { Loaded, Revision } from './revision.ts';
 import { changedOnlyAtRestart } from './settings.ts';
+import type { RedisSettings } from './settings.ts';
 import type { Settings } from './settings.ts';
 import type { Override } from './settings-overrides.ts';
 import { following } from './shared/following.ts';
 import { listenText } from './shared/listen.ts';
 import { createTurns } from './shared/turns.ts';
 import { createAttempts } from './state/attempts.ts';
-import { randomStateKeys } from './state/keys.ts';
-import { createMemoryStore } from './state/memory.ts';
+import { openState } from './state/open.ts';
+import type { RedisStateOptions, StateOptions, StateSecrets } from './state/open.ts';
 import type { State } from './state/state.ts';
 import { watchFolder } from './watch.ts';
 import type { FolderWatch } from './watch.ts';
@@ -75,20 +76,18 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
   if (!loaded.revision) throw new StartError(`the configuration in ${folder} cannot be used`, loaded.faults);
   let revision = loaded.revision;
   const { settings } = revision;
-  const state: State = {
-    store: createMemoryStore({ usersMax: settings.state.memory.users_max, nowMs: Date.now }),
-    keys: randomStateKeys(),
-  };
   const logger = createLogger({ level: settings.log.level });
+  const logFailure = createFailureLog({ logger });
+  const state = await openState(stateOptions(revision, metrics, logger, logFailure));
   const running: Running = { draining: false };
   const decisions = createDecisionOutput(logger, metrics.decisionLogDropped);
   const begun: (() => Promise<void>)[] = [
     async () => logger.close(),
     async () => decisions.close(),
     async () => keySets.stop(),
+    async () => state.store.close(),
   ];
   try {
-    const logFailure = createFailureLog({ logger });
     await decisions.use(decisionFile(folder, settings));
     const logWarning = createFailureLog({ logger: { error: logger.warn } });
     const check = createCheck(
@@ -212,7 +211,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     await watch.ready;
     checkServer.setServing(true);
     logger.ready({ check: checkServer.address, admin: adminServer.address, revision: revision.id });
-    return lifeOf({ checkServer, adminServer, watch, keySets, decisions, logger, running });
+    return lifeOf({ checkServer, adminServer, watch, keySets, state, decisions, logger, running });
   } catch (error) {
     for (const stop of begun.toReversed()) await stop().catch(() => undefined);
     throw error instanceof StartError ? error : new StartError(error instanceof Error ? error.message : String(error));
@@ -229,6 +228,47 @@ const PROTO = {
 };
 
 const DRAIN = { graceMs: 5_000, deadlineMs: 10_000 };
+
+function stateOptions(
+  { settings, stateSecrets }: Revision,
+  metrics: Metrics,
+  logger: Logger,
+  logFailure: FailureLog,
+): StateOptions {
+  const { memory, redis } = settings.state;
+  return {
+    usersMax: memory.users_max,
+    redis: redis && redisOptions(redis, stateSecrets),
+    nowMs: Date.now,
+    monotonicMs: () => performance.now(),
+    watch: {
+      finished: metrics.stateFinished,
+      failed(operation, error) {
+        metrics.stateError(operation);
+        logFailure(`state_${error.kind}`, 'the state store failed', { operation, kind: error.kind, error });
+      },
+      connection({ isUp, server, why }) {
+        if (isUp) logger.info('the state store is connected', { server });
+        else logger.warn('the state store cannot be reached; it is tried again and again', { server, why });
+      },
+    },
+  };
+}
+
+function redisOptions(
+  { url, urls, timeout_ms: timeoutMs }: RedisSettings,
+  secrets: StateSecrets | undefined,
+): RedisStateOptions {
+  const [first, ...others] = urls ?? [url];
+  if (!secrets || first === undefined)
+    throw new Error('expected a server and a key file for state in Redis, found none');
+  return {
+    ...secrets,
+    urls: [first, ...others.filter((one) => one !== undefined)],
+    isCluster: urls !== undefined,
+    timeoutMs,
+  };
+}
 
 interface CheckSurroundings {
   readonly revision: () => Revision;
@@ -247,7 +287,7 @@ function checkParts(surroundings: CheckSurroundings): CheckParts {
     onConflict: () => metrics.stateError('conflict'),
     onFailure: (error) => logFailure('state', 'an authentication could not be remembered', { error }),
   });
-  const attempts = createAttempts(revision().settings.state.memory.users_max);
+  const attempts = createAttempts(state);
   const logDecision = createDecisionLog({
     output: decisions,
     mode: () => revision().settings.log,
@@ -262,14 +302,14 @@ function checkParts(surroundings: CheckSurroundings): CheckParts {
       const { identity, challenge } = decision;
       if (!identity || !application.adaptive) return { decision, attempt: 0 };
       if (decision.outcome === 'allow') {
-        attempts.clear(identity, application.named.id);
+        attempts.clear(identity, application.named.id, context.processNowMs);
         return following(learn(decision, context, application), (cookies) => ({
           decision: cookies.length === 0 ? decision : { ...decision, cookies },
           attempt: 0,
         }));
       }
       if (decision.outcome !== 'step_up' || !challenge) return { decision, attempt: 0 };
-      const { isExhausted, attempt } = attempts.count({
+      const counted = attempts.count({
         identity,
         application: application.named.id,
         requirement: requirementOf(challenge),
@@ -277,7 +317,10 @@ function checkParts(surroundings: CheckSurroundings): CheckParts {
         nowMs: context.processNowMs,
         attemptsMax: revision().settings.step_up.attempts_max,
       });
-      return { decision: isExhausted ? exhausted(decision) : decision, attempt };
+      return following(counted, ({ isExhausted, attempt }) => ({
+        decision: isExhausted ? exhausted(decision) : decision,
+        attempt,
+      }));
     },
     watch: {
       stage: metrics.stageFinished,
@@ -374,13 +417,14 @@ interface Parts {
   readonly adminServer: AdminServer;
   readonly watch: FolderWatch;
   readonly keySets: ReturnType<typeof createKeySets>;
+  readonly state: State;
   readonly decisions: DecisionOutput;
   readonly logger: Logger;
   readonly running: Running;
 }
 
 /** What happens at the end. */
-function lifeOf({ checkServer, adminServer, watch, keySets, decisions, logger, running }: Parts): App {
+function lifeOf({ checkServer, adminServer, watch, keySets, state, decisions, logger, running }: Parts): App {
   return {
     async stop() {
       if (running.draining) {
@@ -396,6 +440,7 @@ function lifeOf({ checkServer, adminServer, watch, keySets, decisions, logger, r
       await checkServer.drain(DRAIN);
       await adminServer.stop();
       keySets.stop();
+      await state.store.close();
       await decisions.close();
       logger.info('stopped');
       await logger.close();

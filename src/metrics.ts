@@ -3,6 +3,8 @@ import { Registry, collectDefaultMetrics } from 'prom-client';
 import type { Metric } from 'prom-client';
 import type { FactName } from './model/context.ts';
 import type { Outcome, Reason, RiskLevel } from './model/decision.ts';
+import { STATE_OPERATIONS } from './state/store.ts';
+import type { StateOperation } from './state/store.ts';
 
 /** The parts of a check: bytes to request, gathering facts, deciding, decision to bytes. */
 export type Stage = 'map' | 'gather' | 'decide' | 'respond';
@@ -41,9 +43,9 @@ export interface Metrics {
   /** `postern_cache_requests_total` */
   cacheRequest(cache: string, result: 'hit' | 'miss'): void;
   /** `postern_state_errors_total` */
-  stateError(operation: string): void;
+  stateError(operation: StateOperation): void;
   /** `postern_state_duration_seconds` */
-  stateFinished(operation: string, seconds: number): void;
+  stateFinished(operation: StateOperation, seconds: number): void;
   /** `postern_check_failures_total`: answers of the transport's own because the check gave none. */
   checkFailed(kind: string): void;
   /** `postern_decision_log_dropped_total`: lines that found the log's buffer full, or could not be written. */
@@ -183,6 +185,7 @@ export function createMetrics(options: { readonly nodeMetrics?: boolean } = {}):
   for (const stage of STAGES) stages.of(stage);
   for (const result of ['success', 'failure']) reloads.of(result);
   for (const kind of FAILURES) failures.of(kind);
+  for (const operation of STATE_OPERATIONS) stateErrors.of(operation);
   dropped.of();
   for (const metric of registry.getMetricsAsArray())
     openRegistry.registerMetric(openMetric(metric as unknown as Scraped));

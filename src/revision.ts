@@ -60,6 +60,10 @@ import type { SigningKey } from './shared/jose.ts';
 import { createKept } from './shared/kept.ts';
 import type { Kept } from './shared/kept.ts';
 import { createPause } from './shared/pause.ts';
+import { readStateKeys } from './state/keys.ts';
+import type { StateKeys } from './state/keys.ts';
+import { readPassword } from './state/open.ts';
+import type { StateSecrets } from './state/open.ts';
 import type { State } from './state/state.ts';
 import type { Finding } from './shared/shape.ts';
 
@@ -72,6 +76,8 @@ export interface Revision {
   readonly snapshot: Snapshot;
   /** Of the check port; undefined: clear text. */
   readonly tls: TlsMaterial | undefined;
+  /** For state in Redis; read at start only. Undefined: in memory. */
+  readonly stateSecrets: StateSecrets | undefined;
   /** URLs of key sets that it names. */
   readonly keySetUrls: readonly string[];
   /** Public keys to publish. */
@@ -310,7 +316,6 @@ function newEcKey(): string {
 function reportUnsupportedSettings(settings: Settings, report: Report): void {
   const refuse = (path: readonly string[], what: string, mend: string): void =>
     report(fault({ file: SETTINGS_FILE, path }, 'setting_unsupported', `${what} is not supported yet`, mend));
-  if (settings.state.redis) refuse(['state', 'redis'], 'state in Redis', 'remove it; state is kept in memory');
   if (settings.risk_scores.from === 'state') refuse(['risk_scores', 'from'], 'risk scores from state', 'write token');
 }
 
@@ -369,6 +374,7 @@ async function build(
   const { assertion } = settings.upstream;
   const assertionKey = assertion && (await files.signingKey(assertion.key, ['upstream', 'assertion', 'key']));
   const tls = tlsOf(files, settings);
+  const stateSecrets = stateSecretsOf(files, settings);
   if (files.hasFaults) return undefined;
   return Object.freeze({
     id: snapshot.revision,
@@ -387,6 +393,7 @@ async function build(
           : undefined,
     }),
     tls,
+    stateSecrets,
     keySetUrls: keys.urls,
     publicKeys: [assertionKey].filter((key) => key !== undefined),
     expiries: expiriesOf({
@@ -505,6 +512,18 @@ function tlsOf(files: Files, settings: Settings): TlsMaterial | undefined {
   return certificate === undefined || key === undefined ? undefined : { certificate, key, clientCa };
 }
 
+function stateSecretsOf(files: Files, settings: Settings): StateSecrets | undefined {
+  const { redis } = settings.state;
+  if (!redis) return undefined;
+  const keys = files.stateKeys(redis.key_file, ['state', 'redis', 'key_file']);
+  const password =
+    redis.password_file === undefined
+      ? undefined
+      : files.password(redis.password_file, ['state', 'redis', 'password_file']);
+  const authorities = redis.trusted_authorities === undefined ? undefined : files.text(redis.trusted_authorities);
+  return keys && { keys, password, authorities };
+}
+
 /** The files that settings name, opened. What is missing the snapshot has reported already. */
 class Files {
   readonly #snapshot: ConfigSnapshot;
@@ -547,6 +566,16 @@ class Files {
     const file = name === undefined ? undefined : fileOf(this.#snapshot, name);
     const opened = file && this.#kept.of(`${kind} database`, [file], () => openGeoDatabase(file.bytes, kind));
     return opened && this.#opened(opened, ['geo', `${kind}_database`]);
+  }
+
+  stateKeys(name: string, path: readonly string[]): StateKeys | undefined {
+    const text = this.text(name);
+    return text === undefined ? undefined : this.#opened(readStateKeys(text), path);
+  }
+
+  password(name: string, path: readonly string[]): string | undefined {
+    const text = this.text(name);
+    return text === undefined ? undefined : this.#opened(readPassword(text), path);
   }
 
   async signingKey(name: string, path: readonly string[]): Promise<SigningKey | undefined> {

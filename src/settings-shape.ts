@@ -354,12 +354,26 @@ const state = section({
     users_max: preset(bounded(1, 10_000_000), 100_000, 'Records kept; the least recently used go first.'),
   }).describe('State in memory: the default. About 6 KB for each user at most.'),
   redis: optional(
-    exactObject({
-      url: redisUrl().describe('redis://host:port/database, or rediss:// for TLS. No password: see password_file.'),
-      key_file: path('One or two lines of 32 or more random bytes in base64; the first writes, both read.'),
-      password_file: optional(path(), 'A file with the password alone.'),
-      timeout_ms: preset(bounded(1, 60_000), 50, 'For each command.'),
-    }),
+    also(
+      exactObject({
+        url: optional(
+          redisUrl(),
+          'redis://host:port/database, or rediss:// for TLS. No password: see password_file. This or `urls`.',
+        ),
+        urls: optional(
+          some(redisUrl(), 'a URL'),
+          'Of a Redis Cluster: some of its nodes, from which the others are learnt. This or `url`.',
+        ),
+        key_file: path('One or two lines of 32 or more random bytes in base64; the first writes, both read.'),
+        password_file: optional(path(), 'A file with the password alone.'),
+        trusted_authorities: optional(
+          path(),
+          'PEM file: authorities of the server certificate. Default: those that Node.js trusts.',
+        ),
+        timeout_ms: preset(bounded(1, 60_000), 50, 'For each operation.'),
+      }),
+      redisFindings,
+    ),
     'State in Redis or Valkey, shared by replicas.',
   ),
 }).describe('What Postern remembers of users. Changed by a restart only.');
@@ -610,6 +624,7 @@ function redisUrl(): Shape<string> {
       !parsed ||
       !/^rediss?:\/\/[^/?#]/.test(value) ||
       !/^\/?\d{0,5}$/.test(parsed.pathname) ||
+      !/^(?:[^%]|%[0-9A-F]{2})*$/i.test(parsed.username) ||
       parsed.search ||
       parsed.hash
     )
@@ -619,6 +634,31 @@ function redisUrl(): Shape<string> {
         mend: 'write a URL such as redis://127.0.0.1:6379/0',
       };
     return undefined;
+  });
+}
+
+/** What is wrong with the servers as a whole. */
+function redisFindings(servers: {
+  readonly url?: string | undefined;
+  readonly urls?: readonly string[] | undefined;
+}): readonly Finding[] {
+  if (servers.url === undefined && servers.urls === undefined)
+    return [{ code: 'key_missing', text: 'expected the key url, found none', mend: 'add url, or urls for a cluster' }];
+  if (servers.url !== undefined && servers.urls !== undefined) {
+    const mend = 'keep url for one server, urls for a cluster';
+    return [{ code: 'key_conflict', text: 'expected url or urls, found both', mend }];
+  }
+  const nodes = (servers.urls ?? []).map((one) => new URL(one));
+  const [first] = nodes;
+  return nodes.flatMap((node, index): readonly Finding[] => {
+    const at = ['urls', index];
+    if (!/^\/?0?$/.test(node.pathname)) {
+      const found = 'expected no database number, found one: a cluster has none but 0';
+      return [{ code: 'url_invalid', text: found, mend: 'remove it', path: at }];
+    }
+    if (node.protocol === first?.protocol && node.username === first.username) return [];
+    const found = 'expected the scheme and the user of the first URL, found others';
+    return [{ code: 'url_invalid', text: found, mend: 'reach all nodes of the cluster in the same way', path: at }];
   });
 }
 

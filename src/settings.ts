@@ -216,12 +216,16 @@ export interface StateSettings {
 }
 
 export interface RedisSettings {
-  /** `redis://` or `rediss://`, without a password. */
-  readonly url: string;
+  /** `redis://` or `rediss://`, without a password; undefined: a cluster. */
+  readonly url: string | undefined;
+  /** Some nodes of a cluster, in the same form; undefined: one server. */
+  readonly urls: readonly string[] | undefined;
   /** One or two lines, each 32 random bytes or more in base64. */
   readonly key_file: string;
   /** Holds the password alone; undefined: none is sent. */
   readonly password_file: string | undefined;
+  /** PEM of the authorities of the server's certificate; undefined: those that Node.js trusts. */
+  readonly trusted_authorities: string | undefined;
   readonly timeout_ms: number;
 }
 
@@ -307,6 +311,7 @@ export function referencedFiles(settings: Settings): readonly FileReference[] {
   add(upstream.assertion?.key, 'made', 'upstream', 'assertion', 'key');
   add(state.redis?.key_file, 'secret', 'state', 'redis', 'key_file');
   add(state.redis?.password_file, 'secret', 'state', 'redis', 'password_file');
+  add(state.redis?.trusted_authorities, 'public', 'state', 'redis', 'trusted_authorities');
   return references;
 }
 

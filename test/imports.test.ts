@@ -40,6 +40,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   'lru-cache': ['shared/cache.ts'],
   jose: ['shared/jose.ts'],
   yaml: ['policy/yaml.ts'],
+  '@redis/client': ['state/redis-node.ts'],
   maxmind: ['facts/geo-database.ts'],
   'prom-client': ['metrics.ts'],
   pino: ['log.ts'],

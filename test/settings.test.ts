@@ -238,6 +238,16 @@ describe('what is read', () => {
       { url: 'rediss://user@cache.example.com:6380/1', key_file: 'keys/state.key', timeout_ms: 50 },
     ],
     [
+      'state: { redis: { urls: ["redis://a:7000", "redis://b:7000"], key_file: k, trusted_authorities: tls/redis.pem } }',
+      ({ state }) => state.redis,
+      {
+        urls: ['redis://a:7000', 'redis://b:7000'],
+        key_file: 'k',
+        trusted_authorities: 'tls/redis.pem',
+        timeout_ms: 50,
+      },
+    ],
+    [
       'step_up: { portal_url: "http://127.0.0.1:8080/step-up?a=1" }',
       (settings) => settings.step_up.portal_url,
       'http://127.0.0.1:8080/step-up?a=1',
@@ -410,6 +420,14 @@ describe('faults', () => {
     ['state: { redis: { url: "redis://:secret@a:1/0", key_file: k } }', ['secret_in_settings state.redis.url']],
     ['state: { redis: { url: "redis://a/x", key_file: k } }', ['url_invalid state.redis.url']],
     ['state: { redis: { url: "redis://a" } }', ['key_missing state.redis']],
+    ['state: { redis: { key_file: k } }', ['key_missing state.redis']],
+    ['state: { redis: { url: "redis://a%zz@b", key_file: k } }', ['url_invalid state.redis.url']],
+    ['state: { redis: { url: "redis://a", urls: ["redis://b"], key_file: k } }', ['key_conflict state.redis']],
+    ['state: { redis: { urls: [], key_file: k } }', ['value_empty state.redis.urls']],
+    ['state: { redis: { urls: ["redis://a/1"], key_file: k } }', ['url_invalid state.redis.urls[0]']],
+    ['state: { redis: { urls: ["redis://a", "rediss://b"], key_file: k } }', ['url_invalid state.redis.urls[1]']],
+    ['state: { redis: { urls: ["redis://u@a", "redis://b"], key_file: k } }', ['url_invalid state.redis.urls[1]']],
+    ['state: { redis: { urls: ["redis://:secret@a"], key_file: k } }', ['secret_in_settings state.redis.urls[0]']],
     // Hosts
     ...['https://a.example', 'a.example/path', 'a.example:99999', '*.example.com', '[::1', '1.2.3', 'a b'].map(
       (host): [string, string[]] => [
@@ -573,7 +591,7 @@ geo: { city_database: geo/city.mmdb, asn_database: geo/asn.mmdb, anonymous_datab
 external_evaluation: { signing_key: keys/e.pem }
 step_up: { portal_url: https://login.example.com, portal_key: keys/p.pem }
 upstream: { assertion: { header: x-assertion, key: keys/a.pem } }
-state: { redis: { url: "redis://a", key_file: keys/state.key, password_file: keys/redis.txt } }
+state: { redis: { url: "redis://a", key_file: keys/state.key, password_file: keys/redis.txt, trusted_authorities: tls/redis.pem } }
 `);
     expect(referencedFiles(settings).map(({ name, use, place }) => [name, use, place.path.join('.')])).toEqual([
       ['tls/server.pem', 'public', 'listen.tls.certificate'],
@@ -589,6 +607,7 @@ state: { redis: { url: "redis://a", key_file: keys/state.key, password_file: key
       ['keys/a.pem', 'made', 'upstream.assertion.key'],
       ['keys/state.key', 'secret', 'state.redis.key_file'],
       ['keys/redis.txt', 'secret', 'state.redis.password_file'],
+      ['tls/redis.pem', 'public', 'state.redis.trusted_authorities'],
     ]);
   });
 

@@ -179,9 +179,8 @@ class Day {
       decision.outcome === 'step_up' && this.#snapshot.portal !== undefined && isRedirectable(context.request);
     const settled = this.#parts.settle(decision, context, application, byRedirect);
     if (!(settled instanceof Promise)) return this.#respond(settled);
-    if (decision.outcome !== 'allow') return this.#inTime(settled.then((value) => this.#respond(value)));
-    // What is remembered of an allow may cost the whole time there is, but never the allow itself.
-    const unsettled = this.#deadline().reached.then((): Settled => ({ decision, attempt: 0 }));
+    // It is decided: what is counted and remembered of it may cost the time there is, but never the answer.
+    const unsettled = this.#deadline().reached.then((): Settled => ({ decision, attempt: 1 }));
     return this.#inTime(Promise.race([settled, unsettled]).then((value) => this.#respond(value)));
   }
 

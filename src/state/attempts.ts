@@ -1,7 +1,9 @@
-/** The loop guard: how often a user was asked to step up, so that nobody is sent in circles. Kept in this process. */
-import { createHmac, randomBytes } from 'node:crypto';
+/** The loop guard: how often a user was asked to step up, so that nobody is sent in circles. */
 import type { Identity } from '../model/identity.ts';
 import { createCache } from '../shared/cache.ts';
+import { authenticationEvent } from './event.ts';
+import type { State } from './state.ts';
+import { attemptField } from './store.ts';
 
 /** One answer that asks for a step-up. */
 export interface StepUp {
@@ -26,68 +28,64 @@ export interface Attempt {
 }
 
 export interface Attempts {
-  count(stepUp: StepUp): Attempt;
-  /** The user was let in: what was asked of him there is forgotten. */
-  clear(identity: Identity, application: string): void;
+  /** Never fails: while the store does not answer, everybody is asked as if for the first time. */
+  count(stepUp: StepUp): Attempt | Promise<Attempt>;
+  /** The user was let in: what was asked of him there is forgotten. Nobody waits for it. */
+  clear(identity: Identity, application: string, nowMs: number): void;
 }
 
-/** Forgets a count ten minutes after its last attempt, and the users least recently asked beyond `usersMax`. Users and
- *  events are kept as HMAC-SHA-256 under a key of this process; an identity without issuer and subject is told by its
- *  e-mail address. */
-export function createAttempts(usersMax: number): Attempts {
-  const key = randomBytes(32);
-  const hash = (...parts: readonly string[]): string =>
-    createHmac('sha256', key).update(JSON.stringify(parts)).digest('base64url');
-  const userOf = (identity: Identity, application: string): string =>
-    hash(
-      'user',
-      identity.issuer ?? '',
-      identity.subject ?? '',
-      identity.subject ? '' : (identity.email ?? ''),
-      application,
-    );
-  const users = createCache<string, Map<string, Counter>>({ entriesMax: usersMax });
+/** Counts in the state store; a count is forgotten ten minutes after its last attempt.
+ *
+ *  An allow would cost the store a command each, and nearly always there is nothing to forget. So what was forgotten
+ *  is remembered here for half a minute, unless this process counts an attempt meanwhile: of a user at work the store
+ *  hears twice a minute for each application. What another replica counts within that time is forgotten by the first
+ *  allow after it. */
+export function createAttempts({ store, keys }: State): Attempts {
+  const forgotten = createCache<string, true>({ entriesMax: FORGOTTEN_MAX });
   return {
     count({ identity, application, requirement, byRedirect, nowMs, attemptsMax }) {
-      const user = userOf(identity, application);
-      const counters = users.get(user, nowMs) ?? new Map<string, Counter>();
-      let counter = counters.get(requirement);
-      if (!counter || counter.untilMs <= nowMs) {
-        counter = { count: 0, events: new Set(), untilMs: 0 };
-        counters.set(requirement, counter);
+      const event = byRedirect ? undefined : authenticationEvent(identity);
+      // Nothing tells one call of such a program from the next: parallel ones would be refused at once.
+      if (!byRedirect && event === undefined) return FIRST;
+      forgotten.delete(localName(identity, application));
+      try {
+        const counted = store.countAttempt(keys.identityKeys(identity)[0], {
+          field: attemptField(application, requirement),
+          event: event && keys.eventHashes(event)[0],
+          max: attemptsMax,
+          lifetimeMs: LIFETIME_MS,
+          nowMs,
+        });
+        return counted instanceof Promise ? counted.then(attemptOf, () => FIRST) : attemptOf(counted);
+      } catch {
+        return FIRST;
       }
-      const event = byRedirect ? undefined : eventOf(identity, hash);
-      if (!byRedirect && (event === undefined || counter.events.has(event))) {
-        return { isExhausted: false, attempt: Math.max(1, counter.count) };
-      }
-      if (counter.count >= attemptsMax) return { isExhausted: true, attempt: counter.count };
-      counter.count += 1;
-      if (event !== undefined) counter.events.add(event);
-      counter.untilMs = nowMs + LIFETIME_MS;
-      users.set(user, counters, counter.untilMs);
-      return { isExhausted: false, attempt: counter.count };
     },
-    clear(identity, application) {
-      // Nearly always nobody has been asked anything, and then an allow pays for no hash.
-      if (users.size > 0) users.delete(userOf(identity, application));
+    clear(identity, application, nowMs) {
+      const name = localName(identity, application);
+      if (forgotten.get(name, nowMs)) return;
+      forgotten.set(name, true, nowMs + FORGOTTEN_MS);
+      const again = (): void => forgotten.delete(name);
+      try {
+        const clearing = store.clearAttempts(keys.identityKeys(identity)[0], application);
+        if (clearing instanceof Promise) clearing.catch(again);
+      } catch {
+        again();
+      }
     },
   };
 }
 
-interface Counter {
-  count: number;
-  readonly events: Set<string>;
-  untilMs: number;
+const FIRST: Attempt = Object.freeze({ isExhausted: false, attempt: 1 });
+const LIFETIME_MS = 600_000;
+const FORGOTTEN_MS = 30_000;
+const FORGOTTEN_MAX = 10_000;
+
+function attemptOf({ isExhausted, count }: { readonly isExhausted: boolean; readonly count: number }): Attempt {
+  return { isExhausted, attempt: Math.max(1, count) };
 }
 
-const LIFETIME_MS = 600_000;
-
-/** One authentication of a user: issuer, subject, session and the time he authenticated, else the time the token was
- *  issued; with neither time, the token's id. Undefined: the identity has no such event (trusted headers). */
-function eventOf(identity: Identity, hash: (...parts: readonly string[]) => string): string | undefined {
-  if (identity.source === 'headers') return undefined;
-  const { issuer = '', subject = '', session = '', tokenId } = identity;
-  const time = identity.authTime ?? identity.issuedAt;
-  if (time !== undefined) return hash('event', issuer, subject, session, String(time));
-  return tokenId === undefined ? undefined : hash('event', issuer, subject, 'jti', tokenId);
+/** Does not leave this process. */
+function localName({ issuer = '', subject, email = '' }: Identity, application: string): string {
+  return subject === undefined ? `${application}\n\n${email}` : `${application}\n${issuer}\n${subject}`;
 }

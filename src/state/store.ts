@@ -72,8 +72,9 @@ export class StateError extends Error {
 }
 
 /** `unavailable`: no connection, or a refusal of the server. `late`: no answer in time. `left_alone`: it failed several
- *  times in a row and is not asked for a moment. `unreadable`: what is kept cannot be read. `full`: no room. */
-export type StateErrorKind = 'unavailable' | 'late' | 'left_alone' | 'unreadable' | 'full' | 'closed';
+ *  times in a row and is not asked for a moment. `unreadable`: what is kept cannot be read. `full`: no room. `no_script`: the
+ *  server does not have a script yet. */
+export type StateErrorKind = 'unavailable' | 'late' | 'left_alone' | 'unreadable' | 'full' | 'no_script' | 'closed';
 
 /** What can fail or take time, for metrics; `conflict`: a write that lost three times against others. */
 export type StateOperation = (typeof STATE_OPERATIONS)[number];

@@ -1,0 +1,62 @@
+import type { Finding } from '../shared/shape.ts';
+import { randomStateKeys } from './keys.ts';
+import type { StateKeys } from './keys.ts';
+import { createMemoryStore } from './memory.ts';
+import { createRedisStore } from './redis.ts';
+import type { StoreWatch } from './redis.ts';
+import type { State } from './state.ts';
+
+export interface StateOptions {
+  readonly usersMax: number;
+  /** Undefined: in memory. */
+  readonly redis: RedisStateOptions | undefined;
+  /** Milliseconds since the epoch. */
+  readonly nowMs: () => number;
+  readonly monotonicMs: () => number;
+  readonly watch: StoreWatch;
+}
+
+export interface RedisStateOptions extends StateSecrets {
+  /** One server, or nodes of a cluster. */
+  readonly urls: readonly [string, ...string[]];
+  readonly isCluster: boolean;
+  readonly timeoutMs: number;
+}
+
+/** What state in Redis needs from files. */
+export interface StateSecrets {
+  readonly keys: StateKeys;
+  /** Undefined: none is sent. */
+  readonly password: string | undefined;
+  /** PEM; undefined: the authorities that Node.js trusts. */
+  readonly authorities: string | undefined;
+}
+
+/** Opens the state for the life of the process. Resolves once it can be used, or soon where its server is not there: it
+ *  may come later, and until then everything that is asked of it fails. */
+export async function openState({ usersMax, redis, nowMs, monotonicMs, watch }: StateOptions): Promise<State> {
+  if (!redis) return { store: createMemoryStore({ usersMax, nowMs }), keys: randomStateKeys() };
+  const { keys, ...server } = redis;
+  const store = createRedisStore({ ...server, monotonicMs, watch });
+  let timer: NodeJS.Timeout | undefined;
+  const soon = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, CONNECT_WAIT_MS);
+  });
+  await Promise.race([store.connected, soon]);
+  clearTimeout(timer);
+  return { store, keys };
+}
+
+/** Longer than a connection takes, short enough for a start without it. */
+const CONNECT_WAIT_MS = 1500;
+
+/** Reads a file that holds a password alone; what ends its line is not part of it. */
+export function readPassword(text: string): { readonly value: string } | Finding {
+  const password = text.replace(/\r?\n$/, '');
+  if (password !== '' && !/[\r\n]/.test(password)) return { value: password };
+  return {
+    code: 'password_file_invalid',
+    text: `expected a password on one line, found ${password === '' ? 'an empty file' : 'several lines'}`,
+    mend: 'write the password alone, or remove password_file',
+  };
+}
