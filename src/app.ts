@@ -3,6 +3,8 @@ import { randomUUID } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { cloudflareApi } from './admin/cloudflare/api.ts';
 import { createManaged } from './admin/managed.ts';
+import { authzenApi, authzenMetadata } from './admin/authzen.ts';
+import type { AuthzenOptions } from './admin/authzen.ts';
 import { probeRoutes } from './admin/probes.ts';
 import { startAdminServer } from './admin/server.ts';
 import type { AdminServer } from './admin/server.ts';
@@ -184,12 +186,18 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     const adminServer = await startAdminServer({
       address: listenText(settings.listen.admin),
       tokens: () => revision.settings.admin.tokens,
-      groups: [cloudflareApi(managed)],
+      groups: [cloudflareApi(managed), authzenApi({ against: () => statedAgainst(revision), nowMs: Date.now })],
       failed: (error, method, path) => logger.error('an admin request failed', { method, path, error }),
-      routes: probeRoutes({
-        metrics,
-        readiness: () => (running.draining ? { ready: false, reason: 'draining' } : { ready: true }),
-      }),
+      routes: [
+        ...probeRoutes({
+          metrics,
+          readiness: () => (running.draining ? { ready: false, reason: 'draining' } : { ready: true }),
+        }),
+        authzenMetadata({
+          url: () => revision.settings.admin.url,
+          isServed: () => revision.settings.admin.tokens.length > 0,
+        }),
+      ],
     });
     begun.push(async () => adminServer.stop());
 
@@ -371,6 +379,12 @@ function noteCopy({ context, decision, decisionId }: CheckFinished, log: Failure
   if (context?.machine.state !== 'absent' || context.machine.copied !== true) return;
   const application = decision.application?.name;
   log('machine_copy', 'a machine cookie is an old one, or a copy of it', { decision_id: decisionId, application });
+}
+
+/** Whoever states a login states all of it: nothing is taken from the entries of identity.tokens. */
+function statedAgainst({ id, snapshot, set, settings }: Revision): ReturnType<AuthzenOptions['against']> {
+  const { destinations, sources } = snapshot;
+  return { revision: id, destinations, sources, set, providers: settings.identity.providers, tokens: [] };
 }
 
 function decisionFile(folder: string, { log }: Settings): DecisionFile | undefined {

@@ -397,6 +397,10 @@ const admin = section({
     [],
     'Account and zone ids that the admin API answers for.',
   ),
+  url: optional(
+    url('https or loopback'),
+    'The URL under which callers reach the admin port, where TLS ends in front of it; told in `/.well-known/authzen-configuration`.',
+  ),
 }).describe('The admin APIs.');
 
 const log = section({

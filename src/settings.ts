@@ -57,6 +57,8 @@ export interface Settings {
     readonly tokens: readonly AdminToken[];
     /** Account and zone ids that the admin API answers for, lower case. */
     readonly accounts: readonly string[];
+    /** Where callers reach the admin port; undefined: at its address. */
+    readonly url: string | undefined;
   };
   readonly log: LogSettings;
 }

@@ -28,9 +28,14 @@ export function refusalBody(
   return { contentType: 'application/problem+json', text: problem(words, coarse(outcome, reason), status, id) };
 }
 
+/** What a refused caller is told, in words: nothing of the policy. */
+export function refusalWords(outcome: RefusalOutcome): Words {
+  return WORDS[outcome];
+}
+
 export type RefusalStatus = 302 | 400 | 401 | 403 | 503;
 
-interface Words {
+export interface Words {
   readonly title: string;
   readonly detail: string;
 }
