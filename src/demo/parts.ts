@@ -106,19 +106,22 @@ export async function startPostern(config: string, check = '127.0.0.1:0'): Promi
   };
 }
 
-/** `deploy/envoy/envoy.yaml` with these ports in place of its own; 0 is a free one. */
-export function envoyFile(ports: {
-  readonly listener: number;
-  readonly upstream: number;
-  readonly postern: number;
-}): string {
+/** `deploy/envoy/envoy.yaml`, or another file there, with these ports in place of its own; 0 is a free one. */
+export function envoyFile(
+  ports: {
+    readonly listener: number;
+    readonly upstream: number;
+    readonly postern: number;
+  },
+  name = 'envoy.yaml',
+): string {
   const written = new Map([
     ['10000', ports.listener],
     ['10001', ports.upstream],
     ['9001', ports.postern],
     ['9901', 0],
   ]);
-  const text = readFileSync(`${ROOT}deploy/envoy/envoy.yaml`, 'utf8');
+  const text = readFileSync(`${ROOT}deploy/envoy/${name}`, 'utf8');
   return text.replace(/port_value: (\d+)/g, (_, port: string) => `port_value: ${written.get(port) ?? port}`);
 }
 
