@@ -7,6 +7,7 @@ import { authzenApi, authzenMetadata } from './admin/authzen.ts';
 import type { AuthzenOptions } from './admin/authzen.ts';
 import { probeRoutes } from './admin/probes.ts';
 import { startAdminServer } from './admin/server.ts';
+import { stateApi } from './admin/state.ts';
 import type { AdminServer } from './admin/server.ts';
 import { createDecisionLog, createDecisionOutput } from './decision-log.ts';
 import type { DecisionFile, DecisionOutput } from './decision-log.ts';
@@ -186,7 +187,11 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     const adminServer = await startAdminServer({
       address: listenText(settings.listen.admin),
       tokens: () => revision.settings.admin.tokens,
-      groups: [cloudflareApi(managed), authzenApi({ against: () => statedAgainst(revision), nowMs: Date.now })],
+      groups: [
+        cloudflareApi(managed),
+        authzenApi({ against: () => statedAgainst(revision), nowMs: Date.now }),
+        stateApi({ state, readsLevels: () => revision.settings.risk_scores.from === 'state', logger }),
+      ],
       failed: (error, method, path) => logger.error('an admin request failed', { method, path, error }),
       routes: [
         ...probeRoutes({

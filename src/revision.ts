@@ -25,6 +25,7 @@ import type { Remembered } from './facts/history.ts';
 import { createLinkedTokens } from './facts/linked-token.ts';
 import { createLocationSource } from './facts/location.ts';
 import { createPostureSource } from './facts/posture.ts';
+import { createRiskScoreSource } from './facts/risk-score.ts';
 import { createServiceTokens, secretHeaders } from './facts/service-token.ts';
 import { createTransactionReader } from './facts/transaction.ts';
 import { SETTINGS_FILE, createConfigReader, ensurePrivateFile, fileOf, pathOf } from './files.ts';
@@ -255,7 +256,6 @@ async function readSet(
     const lookups = createLookups(shaped.set, settings ?? defaultSettings());
     await link(shaped, lookups, settings ? report : withoutSettings(report), createPause());
     reportUnsupported(shaped.set, report);
-    if (settings) reportUnsupportedSettings(settings, report);
     if (settings) reportLogFile(options.folder, settings, report);
     return { snapshot, settings, shaped, lookups };
   }
@@ -310,13 +310,6 @@ function newEcKey(): string {
   return generateKeyPairSync('ec', { namedCurve: 'P-256' })
     .privateKey.export({ type: 'pkcs8', format: 'pem' })
     .toString();
-}
-
-/** Settings that would quietly mean less than they say. */
-function reportUnsupportedSettings(settings: Settings, report: Report): void {
-  const refuse = (path: readonly string[], what: string, mend: string): void =>
-    report(fault({ file: SETTINGS_FILE, path }, 'setting_unsupported', `${what} is not supported yet`, mend));
-  if (settings.risk_scores.from === 'state') refuse(['risk_scores', 'from'], 'risk scores from state', 'write token');
 }
 
 /** Every line written into the folder would be a change of what is watched there. */
@@ -490,7 +483,7 @@ function createSources(
     secretHeaders: (request, header) => secretHeaders(request, header ?? defaultHeader),
     posture,
     transaction: (application, request) => transactions.get(application)?.(request) ?? NO_DETAILS,
-    riskScore: () => ({ state: 'identity' }),
+    riskScore: createRiskScoreSource(settings.risk_scores.from, options.state),
     remembered: remembered ?? (() => NOT_HAD),
     linkedToken: (application, request, nowMs) => linkedTokens.read(application, request, nowMs),
   };

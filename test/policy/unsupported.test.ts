@@ -46,10 +46,6 @@ describe('a file that asks for what has no facts yet is refused, never half obey
     ]);
   });
 
-  it('risk_scores: { from: state }', async () => {
-    expect(await codesOf('', 'risk_scores: { from: state }\n')).toContain('setting_unsupported');
-  });
-
   it.each([
     'ipContext: { allowedIpRanges: [10.0.0.0/8], riskPoint: 100 }',
     'locationHistoryContext: { riskPoint: 100 }',
