@@ -28,7 +28,7 @@ import type { Metrics } from './metrics.ts';
 import { EvaluationContext } from './model/context.ts';
 import { requirementOf } from './policy/adaptive.ts';
 import { exhausted } from './policy/engine.ts';
-import { faultText } from './policy/fault-text.ts';
+import { byPlace, faultText } from './policy/fault-text.ts';
 import type { LocatedFault } from './policy/fault-text.ts';
 import { encodeFacts } from './policy/replay.ts';
 import type { ReplayFacts } from './policy/replay.ts';
@@ -117,7 +117,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
       metrics.keepApplications(next.compiled.applications.map(({ named }) => named.name));
     };
     let lastFailed = '';
-    let warned: Loaded | undefined;
+    const tellWarnings = createWarningTeller(logger);
     let watched: FolderWatch | undefined;
     const goLive = (next: Loaded, compiled: Revision): void => {
       const before = revision;
@@ -132,8 +132,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
           logger.error('decisions go on where they went: log.file cannot be opened', { error }),
         );
       logger.info('revision is live', { revision: revision.id, before: before.id });
-      logWarnings(logger, next, warned);
-      warned = next;
+      tellWarnings(next.faults, revision);
       const fixed = changedOnlyAtRestart(before.settings, revision.settings);
       if (fixed.length > 0) logger.warn('settings changed that only a restart puts into effect', { settings: fixed });
       replaceTls(checkServer, before, revision, logger);
@@ -209,8 +208,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     keySets.start();
     use(revision);
     metrics.reloaded('success', Date.now() / 1000);
-    logWarnings(logger, loaded, undefined);
-    warned = loaded;
+    tellWarnings(loaded.faults, revision);
 
     const watch = watchFolder({
       paths: [{ path: folder, deep: true }, ...loaded.outside],
@@ -396,12 +394,25 @@ function decisionFile(folder: string, { log }: Settings): DecisionFile | undefin
   return log.file && { ...log.file, path: pathOf(folder, log.file.path) };
 }
 
-/** What was said of the revision before is not said again. */
-function logWarnings(logger: Logger, { faults }: Loaded, before: Loaded | undefined): void {
-  const known = new Set(before?.faults.map((one) => faultText(one)));
-  for (const one of faults) {
-    if (one.fault.severity === 'warning' && !known.has(faultText(one))) logger.warn('configuration', faultFields(one));
-  }
+/** Logs what is worth a word in a revision: what reading it found, and what is looked for once it is in force. What was
+ *  said of the revision before is not said again; a newer one puts an end to what is not said yet. */
+function createWarningTeller(logger: Logger): (found: Loaded['faults'], revision: Revision) => void {
+  let told: ReadonlySet<string> = new Set();
+  let newest: Revision | undefined;
+  const tell = async (found: Loaded['faults'], revision: Revision): Promise<void> => {
+    const later = await revision.warnings();
+    if (newest !== revision) return;
+    const warnings = [...found, ...later].filter(({ fault }) => fault.severity === 'warning').toSorted(byPlace);
+    const fresh = warnings.filter((one) => !told.has(faultText(one)));
+    told = new Set(warnings.map((one) => faultText(one)));
+    for (const one of fresh.slice(0, FAULTS_LOGGED_MAX)) logger.warn('configuration', faultFields(one));
+    if (fresh.length > FAULTS_LOGGED_MAX)
+      logger.warn('more warnings than are shown here; `postern validate` prints them all', { warnings: fresh.length });
+  };
+  return (found, revision) => {
+    newest = revision;
+    tell(found, revision).catch((error: unknown) => logger.error('warnings could not be looked for', { error }));
+  };
 }
 
 function logRefused(logger: Logger, { faults, id }: Loaded, running: string): void {

@@ -53,6 +53,7 @@ import { createLocator } from './policy/places.ts';
 import { createPolicyReader, parseYaml } from './policy/read.ts';
 import type { ShapedSet } from './policy/read.ts';
 import { reportUnsupported } from './policy/unsupported.ts';
+import { warn } from './policy/warnings.ts';
 import { defaultSettings, readSettings, referencedFiles } from './settings.ts';
 import type { Settings } from './settings.ts';
 import type { Override } from './settings-overrides.ts';
@@ -89,6 +90,9 @@ export interface Revision {
   locate(place: Place): Position;
   /** The text of one of its files; undefined: it has none of that name. */
   source(file: string): string | undefined;
+  /** What loads but hardly means what it says, by place. Looked for when asked for, since nobody should wait for it to
+   *  have the revision in force. */
+  warnings(): Promise<readonly LocatedFault[]>;
 }
 
 /** What came of reading a config folder. Without a revision there is at least one fault. */
@@ -398,6 +402,11 @@ async function build(
     }),
     source: (file: string) => textOf(snapshot, file),
     locate: (place: Place) => createLocator((name) => textOf(snapshot, name))(place),
+    async warnings() {
+      const found: Fault[] = [];
+      await warn(shaped.set, lookups, settings, Date.now(), (one) => void found.push(one), createPause());
+      return locatedFaults(found, (name) => textOf(snapshot, name));
+    },
   });
 }
 

@@ -15,6 +15,8 @@ const ENVOYS = ['1.36.2', '1.40.0'];
 
 /** Program → Debian package. */
 const PROGRAMS = {
+  curl: 'curl',
+  jq: 'jq',
   openssl: 'openssl',
   prometheus: 'prometheus',
   'redis-server': 'redis-server',
