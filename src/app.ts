@@ -6,6 +6,8 @@ import { createManaged } from './admin/managed.ts';
 import { authzenApi, authzenMetadata } from './admin/authzen.ts';
 import type { AuthzenOptions } from './admin/authzen.ts';
 import { probeRoutes } from './admin/probes.ts';
+import { publicKeyRoutes } from './admin/public-keys.ts';
+import type { PublishedKey } from './admin/public-keys.ts';
 import { startAdminServer } from './admin/server.ts';
 import { stateApi } from './admin/state.ts';
 import type { AdminServer } from './admin/server.ts';
@@ -18,7 +20,9 @@ import type { CheckFinished, CheckParts } from './envoy/check.ts';
 import { unavailableAnswer } from './envoy/response.ts';
 import { startCheckServer } from './envoy/server.ts';
 import type { CheckServer } from './envoy/server.ts';
+import { createExternalEvaluations } from './facts/external-evaluation.ts';
 import { createKeySets } from './facts/key-set.ts';
+import { createOutbound } from './facts/outbound.ts';
 import { pathOf } from './files.ts';
 import { createLearner } from './learning.ts';
 import { createLogger } from './log.ts';
@@ -74,13 +78,27 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
   const keySets = createKeySets({
     onRead: ({ url, failure }) => metrics.keySetRead(url, failure === undefined, Date.now() / 1000),
   });
-  const loader = createLoader({ folder, overrides, keySets, makesKeys: true, metrics, state: () => state });
+  let logFailure: FailureLog = () => undefined;
+  const evaluations = createExternalEvaluations({
+    outbound: createOutbound({ guarded: true }),
+    onCacheRequest: (result) => metrics.cacheRequest('external_evaluation', result),
+    onFailed: (host, why) => logFailure('external_evaluation', 'an external evaluation failed', { host, why }),
+  });
+  const loader = createLoader({
+    folder,
+    overrides,
+    keySets,
+    evaluations,
+    makesKeys: true,
+    metrics,
+    state: () => state,
+  });
   const loaded = await loader.load();
   if (!loaded.revision) throw new StartError(`the configuration in ${folder} cannot be used`, loaded.faults);
   let revision = loaded.revision;
   const { settings } = revision;
   const logger = createLogger({ level: settings.log.level });
-  const logFailure = createFailureLog({ logger });
+  logFailure = createFailureLog({ logger });
   const state = await openState(stateOptions(revision, metrics, logger, logFailure));
   const running: Running = { draining: false };
   const decisions = createDecisionOutput(logger, metrics.decisionLogDropped);
@@ -109,8 +127,12 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     });
     begun.push(async () => checkServer.stopNow());
     metrics.watchWaiting(() => checkServer.waiting);
+    /** Signatures of a key that was replaced are still on their way, or kept. */
+    const published = new Map<string, PublishedKey>();
     const use = (next: Revision): void => {
       keySets.keep(next.keySetUrls);
+      evaluations.keep(next.evaluationKeysUrls);
+      for (const key of next.publicKeys) published.set(key.kid, key);
       metrics.setRevision(next.id);
       metrics.keepKeySets(next.keySetUrls);
       metrics.setExpiries(next.expiries);
@@ -201,6 +223,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
           url: () => revision.settings.admin.url,
           isServed: () => revision.settings.admin.tokens.length > 0,
         }),
+        ...publicKeyRoutes(() => published.values()),
       ],
     });
     begun.push(async () => adminServer.stop());
