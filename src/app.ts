@@ -39,8 +39,7 @@ import type { ReplayFacts } from './policy/replay.ts';
 import { createLoader } from './revision.ts';
 import type { Loaded, Revision } from './revision.ts';
 import { changedOnlyAtRestart } from './settings.ts';
-import type { RedisSettings } from './settings.ts';
-import type { Settings } from './settings.ts';
+import type { RedisSettings, Settings, TracingSettings } from './settings.ts';
 import type { Override } from './settings-overrides.ts';
 import { following } from './shared/following.ts';
 import { listenText } from './shared/listen.ts';
@@ -49,6 +48,7 @@ import { createAttempts } from './state/attempts.ts';
 import { openState } from './state/open.ts';
 import type { RedisStateOptions, StateOptions, StateSecrets } from './state/open.ts';
 import type { State } from './state/state.ts';
+import type { Tracing } from './tracing.ts';
 import { watchFolder } from './watch.ts';
 import type { FolderWatch } from './watch.ts';
 
@@ -102,8 +102,10 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
   const state = await openState(stateOptions(revision, metrics, logger, logFailure));
   const running: Running = { draining: false };
   const decisions = createDecisionOutput(logger, metrics.decisionLogDropped);
+  const tracing = settings.tracing && (await tracingOf(settings.tracing, () => revision.traceHeaders, metrics, logger));
   const begun: (() => Promise<void>)[] = [
     async () => logger.close(),
+    async () => tracing?.stop(),
     async () => decisions.close(),
     async () => keySets.stop(),
     async () => state.store.close(),
@@ -112,7 +114,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     await decisions.use(decisionFile(folder, settings));
     const logWarning = createFailureLog({ logger: { error: logger.warn } });
     const check = createCheck(
-      checkParts({ revision: () => revision, state, metrics, decisions, logFailure, logWarning }),
+      checkParts({ revision: () => revision, state, metrics, decisions, logFailure, logWarning, tracing }),
     );
     const checkServer = await startCheckServer({
       address: listenText(settings.listen.check),
@@ -245,7 +247,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     await watch.ready;
     checkServer.setServing(true);
     logger.ready({ check: checkServer.address, admin: adminServer.address, revision: revision.id });
-    return lifeOf({ checkServer, adminServer, watch, keySets, state, decisions, logger, running });
+    return lifeOf({ checkServer, adminServer, watch, keySets, state, decisions, tracing, logger, running });
   } catch (error) {
     for (const stop of begun.toReversed()) await stop().catch(() => undefined);
     throw error instanceof StartError ? error : new StartError(error instanceof Error ? error.message : String(error));
@@ -311,10 +313,32 @@ interface CheckSurroundings {
   readonly decisions: DecisionOutput;
   readonly logFailure: FailureLog;
   readonly logWarning: FailureLog;
+  readonly tracing: Tracing | undefined;
+}
+
+/** Nothing of it is loaded where it is not configured. */
+async function tracingOf(
+  settings: TracingSettings,
+  headers: () => Readonly<Record<string, string>>,
+  metrics: Metrics,
+  logger: Logger,
+): Promise<Tracing> {
+  const { startTracing } = await import('./tracing.ts');
+  return startTracing({
+    url: settings.otlp_url,
+    sample: settings.sample,
+    serviceName: settings.service_name,
+    headers,
+    counted: metrics.spansCounted,
+    failing(error) {
+      if (error) logger.warn('traces cannot be sent', { error });
+      else logger.info('traces are sent again');
+    },
+  });
 }
 
 function checkParts(surroundings: CheckSurroundings): CheckParts {
-  const { revision, state, metrics, decisions, logFailure, logWarning } = surroundings;
+  const { revision, state, metrics, decisions, logFailure, logWarning, tracing } = surroundings;
   const learn = createLearner({
     state,
     settings: () => revision().settings.risk,
@@ -332,6 +356,7 @@ function checkParts(surroundings: CheckSurroundings): CheckParts {
     nowMs: Date.now,
     monotonicMs: () => performance.now(),
     newId: randomUUID,
+    keepsFactTimes: tracing !== undefined,
     settle(decision, context, application, byRedirect) {
       const { identity, challenge } = decision;
       if (!identity || !application.adaptive) return { decision, attempt: 0 };
@@ -360,7 +385,7 @@ function checkParts(surroundings: CheckSurroundings): CheckParts {
       stage: metrics.stageFinished,
       fact: metrics.factFinished,
       finished(check) {
-        count(check, metrics);
+        count(check, metrics, tracing?.record(check));
         noteCopy(check, logWarning);
         logDecision({
           decisionId: check.decisionId,
@@ -388,9 +413,9 @@ function factsOf({ request, context, application }: CheckFinished): (() => Repla
   return request && (() => encodeFacts(context ?? new EvaluationContext(request, Date.now()), application));
 }
 
-function count({ decision, seconds }: CheckFinished, metrics: Metrics): void {
+function count({ decision, seconds }: CheckFinished, metrics: Metrics, traceId: string | undefined): void {
   const application = decision.application?.name;
-  metrics.checkFinished(decision.outcome, seconds);
+  metrics.checkFinished(decision.outcome, seconds, traceId);
   metrics.decided(application, decision.outcome, decision.reason);
   if (decision.riskLevel) metrics.riskLevel(application, decision.riskLevel);
   if (!decision.adaptive) return;
@@ -472,12 +497,13 @@ interface Parts {
   readonly keySets: ReturnType<typeof createKeySets>;
   readonly state: State;
   readonly decisions: DecisionOutput;
+  readonly tracing: Tracing | undefined;
   readonly logger: Logger;
   readonly running: Running;
 }
 
 /** What happens at the end. */
-function lifeOf({ checkServer, adminServer, watch, keySets, state, decisions, logger, running }: Parts): App {
+function lifeOf({ checkServer, adminServer, watch, keySets, state, decisions, tracing, logger, running }: Parts): App {
   return {
     async stop() {
       if (running.draining) {
@@ -495,6 +521,7 @@ function lifeOf({ checkServer, adminServer, watch, keySets, state, decisions, lo
       keySets.stop();
       await state.store.close();
       await decisions.close();
+      await tracing?.stop();
       logger.info('stopped');
       await logger.close();
     },

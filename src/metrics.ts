@@ -48,6 +48,8 @@ export interface Metrics {
   stateFinished(operation: StateOperation, seconds: number): void;
   /** `postern_check_failures_total`: answers of the transport's own because the check gave none. */
   checkFailed(kind: string): void;
+  /** `postern_spans_total`: what became of the spans of tracing. */
+  spansCounted(result: string, spans: number): void;
   /** `postern_decision_log_dropped_total`: lines that found the log's buffer full, or could not be written. */
   decisionLogDropped(lines: number): void;
   /** `postern_checks_waiting`: read when scraped. */
@@ -148,6 +150,7 @@ export function createMetrics(options: { readonly nodeMetrics?: boolean } = {}):
     'key_set',
     'result',
   );
+  const spans = counts('postern_spans_total', 'Spans of tracing: recorded, and what became of them.', 'result');
 
   let revision: string | undefined;
   let lastResult: 'success' | 'failure' | undefined;
@@ -232,6 +235,9 @@ export function createMetrics(options: { readonly nodeMetrics?: boolean } = {}):
       keySets = new Map(labels.map((label) => [label, keySets.get(label) ?? 0]));
       keySetReads.keep((label) => keySets.has(label));
       for (const label of labels) for (const result of ['success', 'failure']) keySetReads.of(label, result);
+    },
+    spansCounted(result, count) {
+      spans.of(result).value += count;
     },
     setExpiries(all) {
       expiries = all;

@@ -66,6 +66,7 @@ import { importSigningKey } from './shared/jose.ts';
 import type { SigningKey } from './shared/jose.ts';
 import { createKept } from './shared/kept.ts';
 import type { Kept } from './shared/kept.ts';
+import { readTraceHeaders } from './trace-headers.ts';
 import { createPause } from './shared/pause.ts';
 import { readStateKeys } from './state/keys.ts';
 import type { StateKeys } from './state/keys.ts';
@@ -91,6 +92,8 @@ export interface Revision {
   readonly evaluationKeysUrls: readonly string[];
   /** Public keys to publish. */
   readonly publicKeys: readonly PublishedKey[];
+  /** Headers for the collector of traces. */
+  readonly traceHeaders: Readonly<Record<string, string>>;
   /** What will cease to be valid. */
   readonly expiries: readonly Expiring[];
   /** Where a place of the set stands in its file. */
@@ -401,6 +404,7 @@ async function build(
   const assertionKey = assertion && (await files.signingKey(assertion.key, ['upstream', 'assertion', 'key']));
   const tls = tlsOf(files, settings);
   const stateSecrets = stateSecretsOf(files, settings);
+  const traceHeaders = files.traceHeaders(settings.tracing?.headers_file);
   if (files.hasFaults) return undefined;
   return Object.freeze({
     id: snapshot.revision,
@@ -426,6 +430,7 @@ async function build(
       ...(evaluationKey ? [published(evaluationKey, evaluationKey.thumbprintHex)] : []),
       ...(assertionKey ? [published(assertionKey, assertionKey.thumbprint)] : []),
     ],
+    traceHeaders,
     expiries: expiriesOf({
       serviceTokens: shaped.set.serviceTokens,
       checkCertificate: tls?.certificate,
@@ -615,6 +620,11 @@ class Files {
   password(name: string, path: readonly string[]): string | undefined {
     const text = this.text(name);
     return text === undefined ? undefined : this.#opened(readPassword(text), path);
+  }
+
+  traceHeaders(name: string | undefined): Readonly<Record<string, string>> {
+    const text = name === undefined ? undefined : this.text(name);
+    return (text !== undefined && this.#opened(readTraceHeaders(text), ['tracing', 'headers_file'])) || {};
   }
 
   async signingKey(name: string, path: readonly string[]): Promise<SigningKey | undefined> {

@@ -29,6 +29,7 @@ describe('the metrics', () => {
     metrics.stateError('read');
     metrics.stateFinished('read', 0.001);
     metrics.checkFailed('thrown');
+    metrics.spansCounted('recorded', 1);
     metrics.decisionLogDropped(1);
     const { body, contentType } = await metrics.render();
     expect(contentType).toBe('text/plain; version=0.0.4; charset=utf-8');
@@ -57,6 +58,7 @@ describe('the metrics', () => {
       ['postern_check_failures_total', 'counter', 'kind'],
       ['postern_decision_log_dropped_total', 'counter', ''],
       ['postern_key_set_reads_total', 'counter', 'key_set result'],
+      ['postern_spans_total', 'counter', 'result'],
       ['postern_config_info', 'gauge', 'revision'],
       ['postern_config_last_reload_successful', 'gauge', ''],
       ['postern_config_last_reload_success_timestamp_seconds', 'gauge', ''],
