@@ -102,12 +102,13 @@ export async function wholeCheck(
   };
 }
 
-/** A CheckRequest of ann's for orders.example.com, unless `http` says otherwise. `timeMs` in it: the request's time. */
+/** A CheckRequest of ann's for orders.example.com, unless `http` says otherwise. In it `timeMs` is the request's
+ *  time, `address` the client's. */
 export function checkRequest(http: Readonly<Record<string, unknown>>): Uint8Array {
-  const { headers, timeMs, ...rest } = http;
+  const { headers, timeMs, address = '203.0.113.7', ...rest } = http;
   return encodeRequest({
     attributes: {
-      source: { address: { socket_address: { address: '203.0.113.7', port_value: 51000 } } },
+      source: { address: { socket_address: { address, port_value: 51000 } } },
       request: {
         ...(typeof timeMs === 'number' ? { time: { seconds: Math.floor(timeMs / 1000) } } : {}),
         http: {
