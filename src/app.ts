@@ -361,7 +361,8 @@ function checkParts(surroundings: CheckSurroundings): CheckParts {
       const { identity, challenge } = decision;
       if (!identity || !application.adaptive) return { decision, attempt: 0 };
       if (decision.outcome === 'allow') {
-        attempts.clear(identity, application.named.id, context.processNowMs);
+        if (attempts.clear(identity, application.named.id, context.processNowMs))
+          metrics.stepUpSucceeded(application.named.name);
         return following(learn(decision, context, application), (cookies) => ({
           decision: cookies.length === 0 ? decision : { ...decision, cookies },
           attempt: 0,

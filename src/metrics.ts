@@ -21,6 +21,8 @@ export interface Metrics {
   decided(application: string | undefined, outcome: Outcome, reason: Reason): void;
   /** `postern_risk_level_total` */
   riskLevel(application: string | undefined, level: RiskLevel): void;
+  /** `postern_step_ups_succeeded_total`: a user was let in whom this process had asked to step up. */
+  stepUpSucceeded(application: string): void;
   /** `postern_factor_verdicts_total`: how often each risk factor was at risk, not at risk or could not tell. */
   factorVerdict(factor: string, verdict: string): void;
   /** `postern_config_reloads_total`, `postern_config_last_reload_successful` and, of a success,
@@ -118,6 +120,11 @@ export function createMetrics(options: { readonly nodeMetrics?: boolean } = {}):
     'reason',
   );
   const risks = counts('postern_risk_level_total', 'Risk levels found, by application.', 'application', 'level');
+  const stepUps = counts(
+    'postern_step_ups_succeeded_total',
+    'Users who were let in within ten minutes of having been asked to step up, by this process.',
+    'application',
+  );
   const factors = counts('postern_factor_verdicts_total', 'Verdicts of each risk factor.', 'factor', 'verdict');
   const reloads = counts('postern_config_reloads_total', 'Loads of the configuration, by result.', 'result');
   const facts = durations('postern_fact_duration_seconds', 'Time to gather each fact.', 'fact', [
@@ -205,6 +212,9 @@ export function createMetrics(options: { readonly nodeMetrics?: boolean } = {}):
     riskLevel(application, level) {
       risks.of(applicationLabel(application), level).value += 1;
     },
+    stepUpSucceeded(application) {
+      stepUps.of(applicationLabel(application)).value += 1;
+    },
     factorVerdict(factor, verdict) {
       factors.of(factor, verdict).value += 1;
     },
@@ -220,6 +230,7 @@ export function createMetrics(options: { readonly nodeMetrics?: boolean } = {}):
       applications = new Set(names);
       decisions.keep((name) => name === '' || (applications?.has(name) ?? false));
       risks.keep((name) => name === '' || (applications?.has(name) ?? false));
+      stepUps.keep((name) => name === '' || (applications?.has(name) ?? false));
     },
     factFinished(fact, seconds, had) {
       facts.of(fact).observe(seconds);

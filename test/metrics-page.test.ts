@@ -13,6 +13,7 @@ it('docs/metrics.md names every metric with its type and labels, and no other', 
   metrics.stageFinished('decide', 0.001);
   metrics.decided('Orders', 'allow', 'policy_allowed');
   metrics.riskLevel('Orders', 'LOW');
+  metrics.stepUpSucceeded('Orders');
   metrics.factorVerdict('ip', 'RISK');
   metrics.setRevision('0123456789ab');
   metrics.reloaded('success', 1);

@@ -19,6 +19,7 @@ describe('the metrics', () => {
     metrics.stageFinished('decide', 0.000_01);
     metrics.decided('Orders', 'allow', 'policy_allowed');
     metrics.riskLevel('Orders', 'LOW');
+    metrics.stepUpSucceeded('Orders');
     metrics.factorVerdict('travel_velocity', 'RISK');
     metrics.setRevision('0123456789ab');
     metrics.reloaded('success', 1_772_634_600);
@@ -48,6 +49,7 @@ describe('the metrics', () => {
       ['postern_stage_duration_seconds', 'histogram', 'le stage'],
       ['postern_decisions_total', 'counter', 'application outcome reason'],
       ['postern_risk_level_total', 'counter', 'application level'],
+      ['postern_step_ups_succeeded_total', 'counter', 'application'],
       ['postern_factor_verdicts_total', 'counter', 'factor verdict'],
       ['postern_config_reloads_total', 'counter', 'result'],
       ['postern_fact_duration_seconds', 'histogram', 'le fact'],
@@ -83,6 +85,7 @@ describe('the metrics', () => {
       'postern_check_failures_total{kind="overloaded"} 0',
       'postern_decision_log_dropped_total 0',
       'postern_checks_waiting 0',
+      'postern_state_errors_total{operation="read"} 0',
     ])
       expect(body.split('\n')).toContain(line);
   });
