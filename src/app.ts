@@ -131,10 +131,12 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     metrics.watchWaiting(() => checkServer.waiting);
     /** Signatures of a key that was replaced are still on their way, or kept. */
     const published = new Map<string, PublishedKey>();
+    const portalKeys = new Map<string, PublishedKey>();
     const use = (next: Revision): void => {
       keySets.keep(next.keySetUrls);
       evaluations.keep(next.evaluationKeysUrls);
       for (const key of next.publicKeys) published.set(key.kid, key);
+      for (const key of next.portalKeys) portalKeys.set(key.kid, key);
       metrics.setRevision(next.id);
       metrics.keepKeySets(next.keySetUrls);
       metrics.setExpiries(next.expiries);
@@ -225,7 +227,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
           url: () => revision.settings.admin.url,
           isServed: () => revision.settings.admin.tokens.length > 0,
         }),
-        ...publicKeyRoutes(() => published.values()),
+        ...publicKeyRoutes({ certs: () => published.values(), portal: () => portalKeys.values() }),
       ],
     });
     begun.push(async () => adminServer.stop());

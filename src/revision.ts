@@ -94,6 +94,8 @@ export interface Revision {
   readonly publicKeys: readonly PublishedKey[];
   /** Headers for the collector of traces. */
   readonly traceHeaders: Readonly<Record<string, string>>;
+  /** Of the portal's state; told to the portal alone. */
+  readonly portalKeys: readonly PublishedKey[];
   /** What will cease to be valid. */
   readonly expiries: readonly Expiring[];
   /** Where a place of the set stands in its file. */
@@ -431,6 +433,7 @@ async function build(
       ...(assertionKey ? [published(assertionKey, assertionKey.thumbprint)] : []),
     ],
     traceHeaders,
+    portalKeys: portalKey ? [published(portalKey, portalKey.thumbprint)] : [],
     expiries: expiriesOf({
       serviceTokens: shaped.set.serviceTokens,
       checkCertificate: tls?.certificate,

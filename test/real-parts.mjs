@@ -18,6 +18,7 @@ const PYTHON_CLIENT = 'cloudflare==5.9.0';
 
 /** Program → Debian package. */
 const PROGRAMS = {
+  chromium: 'chromium',
   curl: 'curl',
   jq: 'jq',
   openssl: 'openssl',

@@ -1,4 +1,4 @@
-import type { AdminRoute } from './server.ts';
+import type { AdminResponse, AdminRoute } from './server.ts';
 
 /** A key whose signatures others verify. */
 export interface PublishedKey {
@@ -10,21 +10,26 @@ export interface PublishedKey {
   readonly publicJwk: Readonly<Record<string, string>>;
 }
 
-/** `/cdn-cgi/access/certs`, open: our public keys as a JSON Web Key Set (RFC 7517, section 5), under the path at which
- *  Cloudflare Access has its own. Read for every request; without any key the set is empty. */
-export function publicKeyRoutes(keys: () => Iterable<PublishedKey>): readonly AdminRoute[] {
+/** Our public keys as JSON Web Key Sets (RFC 7517, section 5), read for every request; without any key a set is empty.
+ *
+ *  `/cdn-cgi/access/certs`, open, where Cloudflare Access has its own: of what endpoints and upstreams get from us.
+ *  `/api/portal/keys`, scope read: of the state that a browser takes along to the portal. */
+export function publicKeyRoutes(keys: {
+  readonly certs: () => Iterable<PublishedKey>;
+  readonly portal: () => Iterable<PublishedKey>;
+}): readonly AdminRoute[] {
   return [
-    {
-      method: 'GET',
-      path: '/cdn-cgi/access/certs',
-      scope: 'open',
-      handle: () => ({
-        status: 200,
-        headers: { 'content-type': 'application/json', 'cache-control': 'public, max-age=300' },
-        body: JSON.stringify({
-          keys: [...keys()].map(({ kid, algorithm, publicJwk }) => ({ kid, ...publicJwk, alg: algorithm, use: 'sig' })),
-        }),
-      }),
-    },
+    { method: 'GET', path: '/cdn-cgi/access/certs', scope: 'open', handle: () => keySet(keys.certs()) },
+    { method: 'GET', path: '/api/portal/keys', scope: 'read', handle: () => keySet(keys.portal()) },
   ];
+}
+
+function keySet(keys: Iterable<PublishedKey>): AdminResponse {
+  return {
+    status: 200,
+    headers: { 'content-type': 'application/json', 'cache-control': 'public, max-age=300' },
+    body: JSON.stringify({
+      keys: [...keys].map(({ kid, algorithm, publicJwk }) => ({ kid, ...publicJwk, alg: algorithm, use: 'sig' })),
+    }),
+  };
 }
