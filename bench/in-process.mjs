@@ -5,8 +5,8 @@ import { createKeySets } from '../dist/facts/key-set.js';
 import { createMetrics } from '../dist/metrics.js';
 import { createLoader } from '../dist/revision.js';
 
-/** Loads a folder. `stages` holds the seconds spent in each stage so far. `tracing`: as the app has it. */
-export async function openCheck(folder, { tracing } = {}) {
+/** Loads a folder. `stages` holds the seconds spent in each stage so far. */
+export async function openCheck(folder) {
   const metrics = createMetrics();
   const loader = createLoader({ folder, overrides: [], keySets: createKeySets(), makesKeys: false });
   const { revision, faults } = await loader.load();
@@ -17,7 +17,6 @@ export async function openCheck(folder, { tracing } = {}) {
     nowMs: Date.now,
     monotonicMs: () => performance.now(),
     newId: randomUUID,
-    keepsFactTimes: tracing !== undefined,
     settle: (decision) => ({ decision, attempt: 1 }),
     watch: {
       stage(stage, seconds) {
@@ -25,9 +24,8 @@ export async function openCheck(folder, { tracing } = {}) {
         metrics.stageFinished(stage, seconds);
       },
       fact: metrics.factFinished,
-      finished(finished) {
-        const { decision, seconds } = finished;
-        metrics.checkFinished(decision.outcome, seconds, tracing?.record(finished));
+      finished({ decision, seconds }) {
+        metrics.checkFinished(decision.outcome, seconds);
         metrics.decided(decision.application?.name, decision.outcome, decision.reason);
       },
       failed(error) {

@@ -8,6 +8,7 @@ import type { Command, Terminal } from './cli/arguments.ts';
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import('./cli/serve.ts')).serve,
   validate: async () => (await import('./cli/validate.ts')).validate,
+  explain: async () => (await import('./cli/explain.ts')).explain,
   schema: async () => (await import('./cli/schema.ts')).schema,
 };
 

@@ -1,13 +1,16 @@
+import { explanationSchema } from '../cases/explanation.ts';
+import { casesSchema } from '../cases/shape.ts';
 import { decisionLineSchema } from '../decision-log-shape.ts';
 import { policySchema } from '../policy/schema.ts';
 import { settingsSchema } from '../settings.ts';
 import { UsageError, parsed } from './arguments.ts';
 import type { Command } from './arguments.ts';
 
-const HELP = `Usage: postern schema [policies|settings|decisions]
+const HELP = `Usage: postern schema [policies|settings|cases|decisions|explanation]
 
-Prints the JSON Schema of the policy files and of postern.yaml, for editors and checks, and that of a line of the
-decision log, for those who read it: as one document with all under "$defs", or the one that is named.
+Prints the JSON Schema of the policy files, of postern.yaml and of the cases under tests/, for editors and checks, and
+those of a line of the decision log and of explain --json, for those who read them: as one document with all under
+"$defs", or the one that is named.
 
   postern schema policies > postern-policies.schema.json
   # yaml-language-server: $schema=./postern-policies.schema.json
@@ -18,12 +21,14 @@ decision log, for those who read it: as one document with all under "$defs", or 
 const SCHEMAS: Readonly<Record<string, () => object>> = {
   policies: policySchema,
   settings: settingsSchema,
+  cases: casesSchema,
   decisions: decisionLineSchema,
+  explanation: explanationSchema,
 };
 
 /** `postern schema`: the JSON Schema of what users write, and of what they read. */
 export const schema: Command = {
-  summary: 'print the JSON Schema of the policy files, of postern.yaml and of the decision log',
+  summary: 'print the JSON Schemas of what users write and read',
   help: HELP,
   async run(args, terminal) {
     const { positionals } = parsed(args, { help: { type: 'boolean', short: 'h' } }, true);
@@ -40,7 +45,7 @@ export const schema: Command = {
             $schema: 'https://json-schema.org/draft/2020-12/schema',
             title: 'Postern',
             description:
-              'policies: the files under policies/. settings: postern.yaml. decisions: a line of the decision log.',
+              'policies: the files under policies/. settings: postern.yaml. cases: the files under tests/. decisions: a line of the decision log. explanation: what explain --json prints.',
             $defs: Object.fromEntries(Object.entries(SCHEMAS).map(([name, make]) => [name, make()])),
           }
         : SCHEMAS[which]?.();

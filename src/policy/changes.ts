@@ -6,14 +6,16 @@ import { EvaluationContext } from '../model/context.ts';
 import type { Location } from '../model/facts.ts';
 import type { Identity } from '../model/identity.ts';
 import type { RuleObject } from '../model/objects.ts';
-import { judgeOne } from '../rules/registry.ts';
-import type { RuleScope } from '../rules/rule.ts';
+import type { Verdict } from '../model/verdict.ts';
+import type { Judge, RuleScope } from '../rules/rule.ts';
 import { addressFromBytes, parseAddress } from '../shared/address.ts';
 import { parseCidr } from '../shared/cidr.ts';
 import type { Cidr } from '../shared/cidr.ts';
 import { listed } from '../shared/shape.ts';
 import type { CompiledApplication } from './compile.ts';
+import type { AdaptiveResult } from './adaptive.ts';
 import { decide } from './engine.ts';
+import type { EngineDecision } from './engine.ts';
 import type { GroupObject, PolicySet, ResourceRuleObject, RuleSetObject } from './objects.ts';
 
 /** A change that would be allowed. */
@@ -40,7 +42,10 @@ export type LoginDefaults = Partial<Pick<Identity, 'issuer' | 'provider' | 'audi
 export interface ChangeParts {
   readonly scope: RuleScope;
   readonly group: (idOrName: string) => GroupObject | undefined;
-  readonly set: Pick<PolicySet, 'lists' | 'serviceTokens' | 'resourceRules' | 'applications' | 'riskEngines'>;
+  readonly resourceRule: (id: string) => ResourceRuleObject | undefined;
+  /** The judge of one rule by itself, made once. */
+  readonly judge: (rule: RuleObject) => Judge;
+  readonly set: Pick<PolicySet, 'serviceTokens' | 'applications' | 'riskEngines'>;
   readonly login: LoginDefaults;
 }
 
@@ -52,13 +57,14 @@ export function changesFor(
   parts: ChangeParts,
 ): readonly Change[] {
   const search: Search = { application, parts, triesLeft: TRIES_MAX };
-  let states: readonly State[] = [{ context, edits: [] }];
+  let states: readonly State[] = [{ context, edits: [], decision: decide(application, context) }];
+  let found: readonly State[] = [];
   const known = new Set<string>();
   for (let depth = 1; depth <= DEPTH_MAX && states.length > 0; depth += 1) {
     const next: State[] = [];
     const allowed: State[] = [];
     for (const state of states) {
-      for (const edit of editsFor(state.context, search)) {
+      for (const edit of editsFor(state, search)) {
         if (isRepeated(edit, state.edits)) continue;
         const edits = [...state.edits, edit];
         const signature = edits
@@ -69,22 +75,32 @@ export function changesFor(
         known.add(signature);
         if (search.triesLeft <= 0) break;
         search.triesLeft -= 1;
-        const changed = { context: changedContext(state.context, edit), edits };
-        if (!isPossible(changed.context, application)) continue;
-        if (decide(application, changed.context).outcome === 'allow') allowed.push(changed);
+        const supposed = changedContext(state.context, edit);
+        if (!isPossible(supposed, application)) continue;
+        if (found.some((one) => isPartOf(one, edits))) continue;
+        const changed: State = { context: supposed, edits, decision: decide(application, supposed) };
+        if (changed.decision.outcome === 'allow') allowed.push(changed);
         else if (next.length < STATES_MAX) next.push(changed);
       }
     }
-    if (allowed.length > 0) return told(allowed);
+    found = [...found, ...allowed];
+    // What a service would show helps no user: more changes may.
+    if (allowed.some(({ edits }) => !edits.every(({ key }) => OF_SERVICES.has(key)))) break;
     states = next;
   }
-  return [];
+  return told(found);
 }
 
+function isPartOf({ edits }: State, whole: readonly Edit[]): boolean {
+  return edits.every((edit) => whole.some(({ key, value }) => key === edit.key && value === edit.value));
+}
+
+const OF_SERVICES: ReadonlySet<string> = new Set(['service_token', 'linked_token', 'certificate']);
+
 const DEPTH_MAX = 4;
-const STATES_MAX = 150;
+const STATES_MAX = 100;
 /** A decision takes microseconds: all tries together a few milliseconds. */
-const TRIES_MAX = 3_000;
+const TRIES_MAX = 2_000;
 /** Of one rule list or flow, how many values are tried. */
 const VALUES_MAX = 12;
 const CHANGES_MAX = 8;
@@ -105,6 +121,7 @@ interface Edit {
 interface State {
   readonly context: EvaluationContext;
   readonly edits: readonly Edit[];
+  readonly decision: EngineDecision;
 }
 
 interface Search {
@@ -135,8 +152,10 @@ function changedContext(context: EvaluationContext, edit: Edit): EvaluationConte
 /** Changes that differ in the value of one key become one, with all its values. */
 function told(allowed: readonly State[]): readonly Change[] {
   const changes: Change[] = [];
-  const left = new Set(allowed);
-  for (const state of allowed) {
+  const earliest = new Map(allowed.toReversed().map((state) => [signatureWithout(state, 'time'), state]));
+  const distinct = allowed.filter((state) => earliest.get(signatureWithout(state, 'time')) === state);
+  const left = new Set(distinct);
+  for (const state of distinct) {
     if (!left.has(state)) continue;
     const alike = likeIn(state, [...left]);
     for (const one of alike.states) left.delete(one);
@@ -186,12 +205,11 @@ function statedTogether(edits: readonly Edit[]): StatedChange {
 }
 
 /** What could be changed of a request that is not allowed as it is. */
-function editsFor(context: EvaluationContext, search: Search): readonly Edit[] {
+function editsFor({ context, decision }: State, search: Search): readonly Edit[] {
   const { application, parts } = search;
-  const decision = decide(application, context);
   if (decision.reason === 'session_expired') return [login(context, application, parts, {}, 'a new login', 'fresh')];
   const { adaptive } = decision;
-  if (adaptive) return adaptiveEdits(context, search);
+  if (adaptive) return adaptiveEdits(adaptive, context, search);
   const { serviceCredentials, identity } = context;
   const edits: Edit[] = [];
   if (serviceCredentials.state === 'malformed' || serviceCredentials.state === 'refused')
@@ -210,7 +228,7 @@ function editsFor(context: EvaluationContext, search: Search): readonly Edit[] {
 
 /** Edits each of which brings a rule set nearer to being met. */
 function meet(set: RuleSetObject, context: EvaluationContext, search: Search): readonly Edit[] {
-  const verdict = (rule: RuleObject) => judgeOne(rule, search.parts.scope)(context);
+  const verdict = (rule: RuleObject): Verdict => search.parts.judge(rule)(context);
   const edits: Edit[] = [];
   if (!set.include.some((rule) => verdict(rule) === 'met'))
     for (const rule of sampled(set.include)) edits.push(...meetRule(rule, context, search));
@@ -221,7 +239,7 @@ function meet(set: RuleSetObject, context: EvaluationContext, search: Search): r
 
 /** Edits each of which brings a rule set nearer to not being met. */
 function avoid(set: RuleSetObject, context: EvaluationContext, search: Search): readonly Edit[] {
-  const verdict = (rule: RuleObject) => judgeOne(rule, search.parts.scope)(context);
+  const verdict = (rule: RuleObject): Verdict => search.parts.judge(rule)(context);
   const held = [...set.include, ...set.require].filter((rule) => verdict(rule) !== 'unmet');
   if (set.include.every((rule) => verdict(rule) === 'unmet')) return [];
   return held.flatMap((rule) => avoidRule(rule, context, search));
@@ -385,16 +403,14 @@ const OTHER_COUNTRIES = ['CA', 'US', 'GB', 'DE', 'FR', 'JP'];
 /** Of the blocks that are kept for documentation (RFC 5737, RFC 3849), and others, so that one is outside. */
 const OTHER_ADDRESSES = ['192.0.2.1', '198.51.100.1', '203.0.113.1', '8.8.8.8', '2001:db8::1'];
 
-function adaptiveEdits(context: EvaluationContext, search: Search): readonly Edit[] {
+function adaptiveEdits(adaptive: AdaptiveResult, context: EvaluationContext, search: Search): readonly Edit[] {
   const { application, parts } = search;
   const compiled = application.adaptive;
-  const { adaptive } = decide(application, context);
-  if (!compiled || !adaptive) return [];
+  if (!compiled) return [];
   const edits: Edit[] = [];
-  const rules = new Map(parts.set.resourceRules.map((rule) => [rule.id, rule]));
   for (const trace of adaptive.trace.rules) {
     const rule = compiled.rules.find(({ named }) => named.id === trace.rule.id);
-    const source = rules.get(trace.rule.id);
+    const source = parts.resourceRule(trace.rule.id);
     if (!rule || !source) continue;
     if (trace.whyNot === 'groups' || trace.whyNot === 'groups_unknown') {
       for (const mention of source.groups) {
@@ -612,9 +628,18 @@ function methods(values: readonly string[], context: EvaluationContext, { applic
   const amr = [...new Set([...(fact.state === 'known' ? (fact.identity.amr ?? []) : []), ...values])];
   return {
     ...login(context, application, parts, { amr }, values.join(' and '), 'amr', { amr }),
-    phrase: (words) => `with amr containing ${listed(words)}`,
+    phrase: methodsPhrase,
     adds: true,
   };
+}
+
+/** What all ways have in common is said once: `with amr containing pwd and otp or hwk`. */
+function methodsPhrase(ways: readonly string[]): string {
+  const sets = ways.map((way) => way.split(' and '));
+  const shared = (sets[0] ?? []).filter((value) => sets.every((set) => set.includes(value)));
+  const rest = sets.map((set) => set.filter((value) => !shared.includes(value)).join(' and '));
+  const isPlain = ways.length > 1 && shared.length > 0 && rest.every((own) => own !== '');
+  return `with amr containing ${isPlain ? `${shared.join(' and ')} and ${listed(rest)}` : listed(ways)}`;
 }
 
 function recent(context: EvaluationContext, { application, parts }: Search): Edit {

@@ -2,12 +2,12 @@
  *  rule that decided can be named with the line that wrote it. Pure; for people and not for the request path. */
 import type { EvaluationContext } from '../model/context.ts';
 import type { Place, Position } from '../model/fault.ts';
-import type { Identity } from '../model/identity.ts';
 import type { RuleObject } from '../model/objects.ts';
 import { both, either, isUnknown, negated } from '../model/verdict.ts';
 import type { Verdict } from '../model/verdict.ts';
 import { judgeOne, typeOf } from '../rules/registry.ts';
-import type { RuleScope } from '../rules/rule.ts';
+import type { Judge, RuleScope } from '../rules/rule.ts';
+import { nearest } from '../shared/nearest.ts';
 import { decideAccess } from './access.ts';
 import type { AccessResult, CompiledAccess, CompiledPolicy } from './access.ts';
 import type { CompiledRule, FactorTrace, RuleTrace } from './adaptive.ts';
@@ -36,6 +36,8 @@ export interface Explanation {
   readonly adaptive: AdaptiveExplanation | undefined;
   /** The lines that decided; empty where no line did. */
   readonly decidedBy: readonly Deciding[];
+  /** Where no application covers the request: the destinations nearest to it. */
+  readonly nearest: readonly { readonly application: string; readonly destination: string; readonly at: At }[];
   /** What else would be allowed; each was tried. Empty for an allow, and where nothing was found. */
   readonly changes: readonly Change[];
 }
@@ -161,9 +163,15 @@ export function createExplainer(parts: ExplainParts): Explainer {
   for (const group of parts.set.groups) groups.set(group.name, group);
   // An id wins over a name.
   for (const group of parts.set.groups) groups.set(group.id, group);
+  const judges = new WeakMap<RuleObject, Judge>();
   const words: Words = {
     ...parts,
     scope: parts.compiled.scope,
+    judge(rule) {
+      const known = judges.get(rule) ?? judgeOne(rule, parts.compiled.scope);
+      judges.set(rule, known);
+      return known;
+    },
     at: (place) => ({ file: place.file, ...parts.locate(place) }),
     group: (idOrName) => groups.get(idOrName.toLowerCase()) ?? groups.get(idOrName),
     resourceRules: new Map(parts.set.resourceRules.map((rule) => [rule.id, rule])),
@@ -176,6 +184,7 @@ export function createExplainer(parts: ExplainParts): Explainer {
 
 interface Words extends ExplainParts {
   readonly scope: RuleScope;
+  readonly judge: (rule: RuleObject) => Judge;
   readonly at: (place: Place) => At;
   readonly group: (idOrName: string) => GroupObject | undefined;
   readonly resourceRules: ReadonlyMap<string, ResourceRuleObject>;
@@ -186,12 +195,13 @@ const NOTHING = Object.freeze({
   policies: [],
   adaptive: undefined,
   decidedBy: [],
+  nearest: [],
   changes: [],
 } satisfies Omit<Explanation, 'decision'>);
 
 function explained(host: string, path: string, context: EvaluationContext | undefined, words: Words): Explanation {
   const application = words.compiled.destinations.find(host, path)?.target;
-  if (!application || !context) return { ...NOTHING, decision: noApplication() };
+  if (!application || !context) return { ...NOTHING, decision: noApplication(), nearest: nearestTo(host, words) };
   const decision = decide(application, context);
   const walk = new Walk(context, words);
   const policies = walk.policies(application);
@@ -210,12 +220,15 @@ function explained(host: string, path: string, context: EvaluationContext | unde
     policies: told,
     adaptive,
     decidedBy: decidedBy(decision, told, adaptive, words),
+    nearest: [],
     changes:
       decision.outcome === 'allow'
         ? []
         : changesFor(application, context, {
             scope: words.scope,
             group: words.group,
+            resourceRule: (id) => words.resourceRules.get(id),
+            judge: words.judge,
             set: words.set,
             login: words.login,
           }),
@@ -283,7 +296,7 @@ class Walk {
     set: { readonly written: Readonly<Record<string, unknown>> },
     list: 'include' | 'require' | 'exclude',
   ): RuleExplanation {
-    const { scope, at } = this.#words;
+    const { judge, at } = this.#words;
     const type = typeOf(rule);
     const base = {
       type: rule.word,
@@ -292,16 +305,20 @@ class Walk {
       saw: type.seen(this.#context, rule.value),
     };
     const group = rule.word === 'group' ? this.#words.group((rule.value as { readonly id: string }).id) : undefined;
-    if (!group) return { ...base, verdict: judgeOne(rule, scope)(this.#context), group: undefined };
+    if (!group) return { ...base, verdict: judge(rule)(this.#context), group: undefined };
     const named = { id: group.id, name: group.name, at: at(group.place) };
     const known = this.#groups.get(group);
     if (known !== undefined) {
-      const saw = `group ${group.name}, as above`;
-      return { ...base, saw, verdict: known, group: { ...named, include: [], require: [], exclude: [], above: true } };
+      return {
+        ...base,
+        saw: 'its rules, above',
+        verdict: known,
+        group: { ...named, include: [], require: [], exclude: [], above: true },
+      };
     }
     const { verdict, ...lists } = this.ruleSet(group);
     this.#groups.set(group, verdict);
-    return { ...base, saw: `group ${group.name}`, verdict, group: { ...named, ...lists, above: false } };
+    return { ...base, saw: 'its rules, below', verdict, group: { ...named, ...lists, above: false } };
   }
 }
 
@@ -372,6 +389,21 @@ function explainedApplication(
     })),
   };
 }
+
+/** Destinations of the same host, else those whose text is nearest to it. */
+function nearestTo(host: string, { compiled, at }: Words): Explanation['nearest'] {
+  const all = compiled.applications.flatMap((application) =>
+    application.source.destinations.map(({ text, place }) => ({ application: application.named.name, text, place })),
+  );
+  const hostOf = (text: string): string => text.split('/')[0] ?? text;
+  const near = nearest(host, new Set(all.map(({ text }) => hostOf(text))));
+  const same = all.filter(({ text }) => hostOf(text).toLowerCase() === host);
+  return (same.length > 0 ? same : all.filter(({ text }) => hostOf(text) === near))
+    .slice(0, NEAREST_MAX)
+    .map(({ application, text, place }) => ({ application, destination: text, at: at(place) }));
+}
+
+const NEAREST_MAX = 5;
 
 /** What the order of patterns goes by, in its order. */
 function whyLost(winner: Destination, loser: Destination): string {
@@ -503,19 +535,4 @@ export function ruleText({ type, value, group }: Pick<RuleExplanation, 'type' | 
   const members = typeof value === 'object' && value !== null ? Object.entries(value as Record<string, unknown>) : [];
   const told = members.map(([key, one]) => `${key}: ${typeof one === 'string' ? one : JSON.stringify(one)}`);
   return [type, told.join(', ')].filter((part) => part !== '').join(' ');
-}
-
-/** Who it was decided for, as far as it may be told: never a token. */
-export function toldIdentity(identity: Identity): Readonly<Record<string, unknown>> {
-  return {
-    source: identity.source,
-    issuer: identity.issuer,
-    subject: identity.subject,
-    email: identity.email,
-    provider: identity.provider?.id,
-    amr: identity.amr,
-    acr: identity.acr,
-    auth_time: identity.authTime,
-    issued_at: identity.issuedAt,
-  };
 }

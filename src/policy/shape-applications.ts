@@ -60,7 +60,6 @@ export const policyShape = exactObject({
   updated_at: ignored(),
   reusable: ignored(),
   app_count: ignored(),
-  account_id: ignored(),
 });
 
 const keysShape = z

@@ -20,7 +20,6 @@ export const externalEvaluation: RuleType<ShapeOutput<typeof shape>> = {
     { fact: 'location' },
     { fact: 'certificate' },
     { fact: 'service_token' },
-    { fact: 'posture' },
     { fact: 'external_evaluation', evaluateUrl, keysUrl },
   ],
   link({ value, place }, scope, report) {

@@ -17,49 +17,53 @@ function explainerOf({ compiled, set, text }: CompiledTexts): ReturnType<typeof 
 }
 
 describe('an explanation', () => {
-  it('comes value by value to what the indexes decided, for every rule type and factor', async () => {
-    const reasons = new Set<string>();
-    const words = new Set<string>();
-    const factors = new Set<string>();
-    let changes = 0;
-    await fc.assert(
-      fc.asyncProperty(policyData, fc.array(contexts, { minLength: 6, maxLength: 6 }), async (made, asked) => {
-        const texts = await compiledSet(made.data, settingsOf(made.fromIdentity));
-        const application = texts.compiled.applications.find(({ named }) => named.id === APPLICATION);
-        if (!application) throw new Error('no application');
-        const explainer = explainerOf(texts);
-        for (const context of asked) {
-          const explanation = explainer.explain(HOST, context.request.path, context);
-          const decision = decide(application, context);
-          const { outcome, reason, policy, resourceRule, riskLevel, riskScore } = decision;
-          expect(explanation.decision).toMatchObject({ outcome, reason, policy, resourceRule, riskLevel, riskScore });
-          reasons.add(reason);
-          const order = [...application.access.first, ...application.access.second];
-          expect(explanation.policies.map(({ verdict }) => verdict)).toEqual(
-            order.map(({ rules }) => judgeRuleSet(rules, fresh(context))),
-          );
-          expect(told(decideAccess(walked(application.access, explanation.policies), context))).toEqual(
-            told(decideAccess(application.access, context)),
-          );
-          for (const one of explanation.policies)
-            for (const rule of [...one.include, ...one.require, ...one.exclude]) words.add(rule.type);
-          for (const rule of explanation.adaptive?.rules ?? []) {
-            for (const { name } of rule.factors) factors.add(name.replace(/\..*/, ''));
-            if (rule.applies === 'no') continue;
-            const at = (only: boolean) =>
-              rule.factors.reduce((sum, one) => sum + (!only || one.verdict === 'RISK' ? one.points : 0), 0);
-            expect(rule.score).toBe(shownScore(scoreOf('sum', at(true), at(false))));
+  it(
+    'comes value by value to what the indexes decided, for every rule type and factor',
+    { timeout: 120_000 },
+    async () => {
+      const reasons = new Set<string>();
+      const words = new Set<string>();
+      const factors = new Set<string>();
+      let changes = 0;
+      await fc.assert(
+        fc.asyncProperty(policyData, fc.array(contexts, { minLength: 6, maxLength: 6 }), async (made, asked) => {
+          const texts = await compiledSet(made.data, settingsOf(made.fromIdentity));
+          const application = texts.compiled.applications.find(({ named }) => named.id === APPLICATION);
+          if (!application) throw new Error('no application');
+          const explainer = explainerOf(texts);
+          for (const context of asked) {
+            const explanation = explainer.explain(HOST, context.request.path, context);
+            const decision = decide(application, context);
+            const { outcome, reason, policy, resourceRule, riskLevel, riskScore } = decision;
+            expect(explanation.decision).toMatchObject({ outcome, reason, policy, resourceRule, riskLevel, riskScore });
+            reasons.add(reason);
+            const order = [...application.access.first, ...application.access.second];
+            expect(explanation.policies.map(({ verdict }) => verdict)).toEqual(
+              order.map(({ rules }) => judgeRuleSet(rules, fresh(context))),
+            );
+            expect(told(decideAccess(walked(application.access, explanation.policies), context))).toEqual(
+              told(decideAccess(application.access, context)),
+            );
+            for (const one of explanation.policies)
+              for (const rule of [...one.include, ...one.require, ...one.exclude]) words.add(rule.type);
+            for (const rule of explanation.adaptive?.rules ?? []) {
+              for (const { name } of rule.factors) factors.add(name.replace(/\..*/, ''));
+              if (rule.applies === 'no') continue;
+              const at = (only: boolean) =>
+                rule.factors.reduce((sum, one) => sum + (!only || one.verdict === 'RISK' ? one.points : 0), 0);
+              expect(rule.score).toBe(shownScore(scoreOf('sum', at(true), at(false))));
+            }
+            changes += explanation.changes.length;
           }
-          changes += explanation.changes.length;
-        }
-      }),
-      { numRuns: 120 },
-    );
-    expect(words.size).toBe(26);
-    expect(factors.size).toBe(9);
-    expect(reasons.size).toBeGreaterThan(9);
-    expect(changes).toBeGreaterThan(50);
-  });
+        }),
+        { numRuns: 60 },
+      );
+      expect(words.size).toBe(26);
+      expect(factors.size).toBe(9);
+      expect(reasons.size).toBeGreaterThan(9);
+      expect(changes).toBeGreaterThan(30);
+    },
+  );
 });
 
 /** What a decision is about, without the compiled parts it carries. */
@@ -212,7 +216,7 @@ describe('an explanation names', () => {
     const [policy] = policies;
     expect(policy?.include.map((rule) => [ruleText(rule), rule.verdict, rule.saw])).toEqual([
       ['geo country_code: CA', 'unmet', 'country FR (database)'],
-      ['group Engineering', 'met', 'group Engineering'],
+      ['group Engineering', 'met', 'its rules, below'],
     ]);
     expect(policy && decidingRules(policy)).toHaveLength(1);
     const line = decidedBy[1]?.at.line ?? 0;
