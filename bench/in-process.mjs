@@ -5,8 +5,8 @@ import { createKeySets } from '../dist/facts/key-set.js';
 import { createMetrics } from '../dist/metrics.js';
 import { createLoader } from '../dist/revision.js';
 
-/** Loads a folder. `stages` holds the seconds spent in each stage so far. */
-export async function openCheck(folder) {
+/** Loads a folder. `stages` holds the seconds spent in each stage so far. `tracing`: as the app has it. */
+export async function openCheck(folder, { tracing } = {}) {
   const metrics = createMetrics();
   const loader = createLoader({ folder, overrides: [], keySets: createKeySets(), makesKeys: false });
   const { revision, faults } = await loader.load();
@@ -17,6 +17,7 @@ export async function openCheck(folder) {
     nowMs: Date.now,
     monotonicMs: () => performance.now(),
     newId: randomUUID,
+    keepsFactTimes: tracing !== undefined,
     settle: (decision) => ({ decision, attempt: 1 }),
     watch: {
       stage(stage, seconds) {
@@ -24,8 +25,9 @@ export async function openCheck(folder) {
         metrics.stageFinished(stage, seconds);
       },
       fact: metrics.factFinished,
-      finished({ decision, seconds }) {
-        metrics.checkFinished(decision.outcome, seconds);
+      finished(finished) {
+        const { decision, seconds } = finished;
+        metrics.checkFinished(decision.outcome, seconds, tracing?.record(finished));
         metrics.decided(decision.application?.name, decision.outcome, decision.reason);
       },
       failed(error) {

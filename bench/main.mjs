@@ -36,6 +36,7 @@ console.log(isQuick ? 'quick: shorter and noisier' : 'full');
 await benchServers();
 await benchStarts();
 await benchDecide();
+await benchTracing();
 await benchMemory();
 printTable();
 process.exit();
@@ -84,6 +85,13 @@ async function benchDecide() {
   const { byApplications, byEntries } = await inChild('decide.mjs');
   addSizes('applications', byApplications);
   addSizes('e-mails and CIDRs in a rule', byEntries);
+}
+
+async function benchTracing() {
+  const { off, ...traced } = await inChild('tracing.mjs');
+  addRow('check µs, tracing off', off.toFixed(2));
+  add('check µs, tracing on, trace not sampled (base: off)', traced.notSampled, off, 2);
+  add('check µs, tracing on, trace sampled (base: off)', traced.sampled, off, 2);
 }
 
 async function benchMemory() {

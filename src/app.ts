@@ -6,7 +6,10 @@ import { createManaged } from './admin/managed.ts';
 import { authzenApi, authzenMetadata } from './admin/authzen.ts';
 import type { AuthzenOptions } from './admin/authzen.ts';
 import { probeRoutes } from './admin/probes.ts';
+import { publicKeyRoutes } from './admin/public-keys.ts';
+import type { PublishedKey } from './admin/public-keys.ts';
 import { startAdminServer } from './admin/server.ts';
+import { stateApi } from './admin/state.ts';
 import type { AdminServer } from './admin/server.ts';
 import { createDecisionLog, createDecisionOutput } from './decision-log.ts';
 import type { DecisionFile, DecisionOutput } from './decision-log.ts';
@@ -17,7 +20,9 @@ import type { CheckFinished, CheckParts } from './envoy/check.ts';
 import { unavailableAnswer } from './envoy/response.ts';
 import { startCheckServer } from './envoy/server.ts';
 import type { CheckServer } from './envoy/server.ts';
+import { createExternalEvaluations } from './facts/external-evaluation.ts';
 import { createKeySets } from './facts/key-set.ts';
+import { createOutbound } from './facts/outbound.ts';
 import { pathOf } from './files.ts';
 import { createLearner } from './learning.ts';
 import { createLogger } from './log.ts';
@@ -27,15 +32,14 @@ import type { Metrics } from './metrics.ts';
 import { EvaluationContext } from './model/context.ts';
 import { requirementOf } from './policy/adaptive.ts';
 import { exhausted } from './policy/engine.ts';
-import { faultText } from './policy/fault-text.ts';
+import { byPlace, faultText } from './policy/fault-text.ts';
 import type { LocatedFault } from './policy/fault-text.ts';
 import { encodeFacts } from './policy/replay.ts';
 import type { ReplayFacts } from './policy/replay.ts';
 import { createLoader } from './revision.ts';
 import type { Loaded, Revision } from './revision.ts';
 import { changedOnlyAtRestart } from './settings.ts';
-import type { RedisSettings } from './settings.ts';
-import type { Settings } from './settings.ts';
+import type { RedisSettings, Settings, TracingSettings } from './settings.ts';
 import type { Override } from './settings-overrides.ts';
 import { following } from './shared/following.ts';
 import { listenText } from './shared/listen.ts';
@@ -44,6 +48,7 @@ import { createAttempts } from './state/attempts.ts';
 import { openState } from './state/open.ts';
 import type { RedisStateOptions, StateOptions, StateSecrets } from './state/open.ts';
 import type { State } from './state/state.ts';
+import type { Tracing } from './tracing.ts';
 import { watchFolder } from './watch.ts';
 import type { FolderWatch } from './watch.ts';
 
@@ -73,18 +78,34 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
   const keySets = createKeySets({
     onRead: ({ url, failure }) => metrics.keySetRead(url, failure === undefined, Date.now() / 1000),
   });
-  const loader = createLoader({ folder, overrides, keySets, makesKeys: true, metrics, state: () => state });
+  let logFailure: FailureLog = () => undefined;
+  const evaluations = createExternalEvaluations({
+    outbound: createOutbound({ guarded: true }),
+    onCacheRequest: (result) => metrics.cacheRequest('external_evaluation', result),
+    onFailed: (host, why) => logFailure('external_evaluation', 'an external evaluation failed', { host, why }),
+  });
+  const loader = createLoader({
+    folder,
+    overrides,
+    keySets,
+    evaluations,
+    makesKeys: true,
+    metrics,
+    state: () => state,
+  });
   const loaded = await loader.load();
   if (!loaded.revision) throw new StartError(`the configuration in ${folder} cannot be used`, loaded.faults);
   let revision = loaded.revision;
   const { settings } = revision;
   const logger = createLogger({ level: settings.log.level });
-  const logFailure = createFailureLog({ logger });
+  logFailure = createFailureLog({ logger });
   const state = await openState(stateOptions(revision, metrics, logger, logFailure));
   const running: Running = { draining: false };
   const decisions = createDecisionOutput(logger, metrics.decisionLogDropped);
+  const tracing = settings.tracing && (await tracingOf(settings.tracing, () => revision.traceHeaders, metrics, logger));
   const begun: (() => Promise<void>)[] = [
     async () => logger.close(),
+    async () => tracing?.stop(),
     async () => decisions.close(),
     async () => keySets.stop(),
     async () => state.store.close(),
@@ -93,7 +114,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     await decisions.use(decisionFile(folder, settings));
     const logWarning = createFailureLog({ logger: { error: logger.warn } });
     const check = createCheck(
-      checkParts({ revision: () => revision, state, metrics, decisions, logFailure, logWarning }),
+      checkParts({ revision: () => revision, state, metrics, decisions, logFailure, logWarning, tracing }),
     );
     const checkServer = await startCheckServer({
       address: listenText(settings.listen.check),
@@ -108,15 +129,21 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     });
     begun.push(async () => checkServer.stopNow());
     metrics.watchWaiting(() => checkServer.waiting);
+    /** Signatures of a key that was replaced are still on their way, or kept. */
+    const published = new Map<string, PublishedKey>();
+    const portalKeys = new Map<string, PublishedKey>();
     const use = (next: Revision): void => {
       keySets.keep(next.keySetUrls);
+      evaluations.keep(next.evaluationKeysUrls);
+      for (const key of next.publicKeys) published.set(key.kid, key);
+      for (const key of next.portalKeys) portalKeys.set(key.kid, key);
       metrics.setRevision(next.id);
       metrics.keepKeySets(next.keySetUrls);
       metrics.setExpiries(next.expiries);
       metrics.keepApplications(next.compiled.applications.map(({ named }) => named.name));
     };
     let lastFailed = '';
-    let warned: Loaded | undefined;
+    const tellWarnings = createWarningTeller(logger);
     let watched: FolderWatch | undefined;
     const goLive = (next: Loaded, compiled: Revision): void => {
       const before = revision;
@@ -131,8 +158,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
           logger.error('decisions go on where they went: log.file cannot be opened', { error }),
         );
       logger.info('revision is live', { revision: revision.id, before: before.id });
-      logWarnings(logger, next, warned);
-      warned = next;
+      tellWarnings(next.faults, revision);
       const fixed = changedOnlyAtRestart(before.settings, revision.settings);
       if (fixed.length > 0) logger.warn('settings changed that only a restart puts into effect', { settings: fixed });
       replaceTls(checkServer, before, revision, logger);
@@ -186,7 +212,11 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     const adminServer = await startAdminServer({
       address: listenText(settings.listen.admin),
       tokens: () => revision.settings.admin.tokens,
-      groups: [cloudflareApi(managed), authzenApi({ against: () => statedAgainst(revision), nowMs: Date.now })],
+      groups: [
+        cloudflareApi(managed),
+        authzenApi({ against: () => statedAgainst(revision), nowMs: Date.now }),
+        stateApi({ state, readsLevels: () => revision.settings.risk_scores.from === 'state', logger }),
+      ],
       failed: (error, method, path) => logger.error('an admin request failed', { method, path, error }),
       routes: [
         ...probeRoutes({
@@ -197,6 +227,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
           url: () => revision.settings.admin.url,
           isServed: () => revision.settings.admin.tokens.length > 0,
         }),
+        ...publicKeyRoutes({ certs: () => published.values(), portal: () => portalKeys.values() }),
       ],
     });
     begun.push(async () => adminServer.stop());
@@ -204,8 +235,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     keySets.start();
     use(revision);
     metrics.reloaded('success', Date.now() / 1000);
-    logWarnings(logger, loaded, undefined);
-    warned = loaded;
+    tellWarnings(loaded.faults, revision);
 
     const watch = watchFolder({
       paths: [{ path: folder, deep: true }, ...loaded.outside],
@@ -219,7 +249,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     await watch.ready;
     checkServer.setServing(true);
     logger.ready({ check: checkServer.address, admin: adminServer.address, revision: revision.id });
-    return lifeOf({ checkServer, adminServer, watch, keySets, state, decisions, logger, running });
+    return lifeOf({ checkServer, adminServer, watch, keySets, state, decisions, tracing, logger, running });
   } catch (error) {
     for (const stop of begun.toReversed()) await stop().catch(() => undefined);
     throw error instanceof StartError ? error : new StartError(error instanceof Error ? error.message : String(error));
@@ -285,10 +315,32 @@ interface CheckSurroundings {
   readonly decisions: DecisionOutput;
   readonly logFailure: FailureLog;
   readonly logWarning: FailureLog;
+  readonly tracing: Tracing | undefined;
+}
+
+/** Nothing of it is loaded where it is not configured. */
+async function tracingOf(
+  settings: TracingSettings,
+  headers: () => Readonly<Record<string, string>>,
+  metrics: Metrics,
+  logger: Logger,
+): Promise<Tracing> {
+  const { startTracing } = await import('./tracing.ts');
+  return startTracing({
+    url: settings.otlp_url,
+    sample: settings.sample,
+    serviceName: settings.service_name,
+    headers,
+    counted: metrics.spansCounted,
+    failing(error) {
+      if (error) logger.warn('traces cannot be sent', { error });
+      else logger.info('traces are sent again');
+    },
+  });
 }
 
 function checkParts(surroundings: CheckSurroundings): CheckParts {
-  const { revision, state, metrics, decisions, logFailure, logWarning } = surroundings;
+  const { revision, state, metrics, decisions, logFailure, logWarning, tracing } = surroundings;
   const learn = createLearner({
     state,
     settings: () => revision().settings.risk,
@@ -306,11 +358,13 @@ function checkParts(surroundings: CheckSurroundings): CheckParts {
     nowMs: Date.now,
     monotonicMs: () => performance.now(),
     newId: randomUUID,
+    keepsFactTimes: tracing !== undefined,
     settle(decision, context, application, byRedirect) {
       const { identity, challenge } = decision;
       if (!identity || !application.adaptive) return { decision, attempt: 0 };
       if (decision.outcome === 'allow') {
-        attempts.clear(identity, application.named.id, context.processNowMs);
+        if (attempts.clear(identity, application.named.id, context.processNowMs))
+          metrics.stepUpSucceeded(application.named.name);
         return following(learn(decision, context, application), (cookies) => ({
           decision: cookies.length === 0 ? decision : { ...decision, cookies },
           attempt: 0,
@@ -334,7 +388,7 @@ function checkParts(surroundings: CheckSurroundings): CheckParts {
       stage: metrics.stageFinished,
       fact: metrics.factFinished,
       finished(check) {
-        count(check, metrics);
+        count(check, metrics, tracing?.record(check));
         noteCopy(check, logWarning);
         logDecision({
           decisionId: check.decisionId,
@@ -362,9 +416,9 @@ function factsOf({ request, context, application }: CheckFinished): (() => Repla
   return request && (() => encodeFacts(context ?? new EvaluationContext(request, Date.now()), application));
 }
 
-function count({ decision, seconds }: CheckFinished, metrics: Metrics): void {
+function count({ decision, seconds }: CheckFinished, metrics: Metrics, traceId: string | undefined): void {
   const application = decision.application?.name;
-  metrics.checkFinished(decision.outcome, seconds);
+  metrics.checkFinished(decision.outcome, seconds, traceId);
   metrics.decided(application, decision.outcome, decision.reason);
   if (decision.riskLevel) metrics.riskLevel(application, decision.riskLevel);
   if (!decision.adaptive) return;
@@ -391,12 +445,25 @@ function decisionFile(folder: string, { log }: Settings): DecisionFile | undefin
   return log.file && { ...log.file, path: pathOf(folder, log.file.path) };
 }
 
-/** What was said of the revision before is not said again. */
-function logWarnings(logger: Logger, { faults }: Loaded, before: Loaded | undefined): void {
-  const known = new Set(before?.faults.map((one) => faultText(one)));
-  for (const one of faults) {
-    if (one.fault.severity === 'warning' && !known.has(faultText(one))) logger.warn('configuration', faultFields(one));
-  }
+/** Logs what is worth a word in a revision: what reading it found, and what is looked for once it is in force. What was
+ *  said of the revision before is not said again; a newer one puts an end to what is not said yet. */
+function createWarningTeller(logger: Logger): (found: Loaded['faults'], revision: Revision) => void {
+  let told: ReadonlySet<string> = new Set();
+  let newest: Revision | undefined;
+  const tell = async (found: Loaded['faults'], revision: Revision): Promise<void> => {
+    const later = await revision.warnings();
+    if (newest !== revision) return;
+    const warnings = [...found, ...later].filter(({ fault }) => fault.severity === 'warning').toSorted(byPlace);
+    const fresh = warnings.filter((one) => !told.has(faultText(one)));
+    told = new Set(warnings.map((one) => faultText(one)));
+    for (const one of fresh.slice(0, FAULTS_LOGGED_MAX)) logger.warn('configuration', faultFields(one));
+    if (fresh.length > FAULTS_LOGGED_MAX)
+      logger.warn('more warnings than are shown here; `postern validate` prints them all', { warnings: fresh.length });
+  };
+  return (found, revision) => {
+    newest = revision;
+    tell(found, revision).catch((error: unknown) => logger.error('warnings could not be looked for', { error }));
+  };
 }
 
 function logRefused(logger: Logger, { faults, id }: Loaded, running: string): void {
@@ -433,12 +500,13 @@ interface Parts {
   readonly keySets: ReturnType<typeof createKeySets>;
   readonly state: State;
   readonly decisions: DecisionOutput;
+  readonly tracing: Tracing | undefined;
   readonly logger: Logger;
   readonly running: Running;
 }
 
 /** What happens at the end. */
-function lifeOf({ checkServer, adminServer, watch, keySets, state, decisions, logger, running }: Parts): App {
+function lifeOf({ checkServer, adminServer, watch, keySets, state, decisions, tracing, logger, running }: Parts): App {
   return {
     async stop() {
       if (running.draining) {
@@ -456,6 +524,7 @@ function lifeOf({ checkServer, adminServer, watch, keySets, state, decisions, lo
       keySets.stop();
       await state.store.close();
       await decisions.close();
+      await tracing?.stop();
       logger.info('stopped');
       await logger.close();
     },

@@ -1,6 +1,8 @@
 /** From the files of a config folder to one revision that can decide: read, shape, link, compile, wholly aside. Faults
  *  leave what runs as it is; `postern validate` is the same without the swap. */
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPair } from 'node:crypto';
+import { promisify } from 'node:util';
+import type { PublishedKey } from './admin/public-keys.ts';
 import type { StatedAgainst } from './cases/stated.ts';
 import { answerOptions } from './envoy/answer.ts';
 import { createAssertion } from './envoy/assertion.ts';
@@ -13,6 +15,8 @@ import { createCertificateSource } from './facts/certificate.ts';
 import { clientAddress } from './facts/client-address.ts';
 import { expiriesOf } from './facts/expiries.ts';
 import type { Expiring } from './facts/expiries.ts';
+import { createExternalEvaluations } from './facts/external-evaluation.ts';
+import type { ExternalEvaluations } from './facts/external-evaluation.ts';
 import type { Sources } from './facts/gather.ts';
 import { openGeoDatabase } from './facts/geo-database.ts';
 import type { GeoDatabase, GeoDatabaseKind } from './facts/geo-database.ts';
@@ -24,7 +28,9 @@ import { createHistorySource } from './facts/history.ts';
 import type { Remembered } from './facts/history.ts';
 import { createLinkedTokens } from './facts/linked-token.ts';
 import { createLocationSource } from './facts/location.ts';
+import { createOutbound } from './facts/outbound.ts';
 import { createPostureSource } from './facts/posture.ts';
+import { createRiskScoreSource } from './facts/risk-score.ts';
 import { createServiceTokens, secretHeaders } from './facts/service-token.ts';
 import { createTransactionReader } from './facts/transaction.ts';
 import { SETTINGS_FILE, createConfigReader, ensurePrivateFile, fileOf, pathOf } from './files.ts';
@@ -45,13 +51,14 @@ import type { CompiledSet } from './policy/compile.ts';
 import { locatedFaults } from './policy/fault-text.ts';
 import type { LocatedFault } from './policy/fault-text.ts';
 import { link, namedFiles } from './policy/link.ts';
-import { createLookups } from './policy/lookups.ts';
+import { createLookups, hasRule } from './policy/lookups.ts';
 import type { Lookups } from './policy/lookups.ts';
 import type { PolicySet } from './policy/objects.ts';
 import { createLocator } from './policy/places.ts';
 import { createPolicyReader, parseYaml } from './policy/read.ts';
 import type { ShapedSet } from './policy/read.ts';
 import { reportUnsupported } from './policy/unsupported.ts';
+import { warn } from './policy/warnings.ts';
 import { defaultSettings, readSettings, referencedFiles } from './settings.ts';
 import type { Settings } from './settings.ts';
 import type { Override } from './settings-overrides.ts';
@@ -59,6 +66,7 @@ import { importSigningKey } from './shared/jose.ts';
 import type { SigningKey } from './shared/jose.ts';
 import { createKept } from './shared/kept.ts';
 import type { Kept } from './shared/kept.ts';
+import { readTraceHeaders } from './trace-headers.ts';
 import { createPause } from './shared/pause.ts';
 import { readStateKeys } from './state/keys.ts';
 import type { StateKeys } from './state/keys.ts';
@@ -80,14 +88,23 @@ export interface Revision {
   readonly stateSecrets: StateSecrets | undefined;
   /** URLs of key sets that it names. */
   readonly keySetUrls: readonly string[];
+  /** URLs of the key sets that answers to external evaluations are verified by. */
+  readonly evaluationKeysUrls: readonly string[];
   /** Public keys to publish. */
-  readonly publicKeys: readonly SigningKey[];
+  readonly publicKeys: readonly PublishedKey[];
+  /** Headers for the collector of traces. */
+  readonly traceHeaders: Readonly<Record<string, string>>;
+  /** Of the portal's state; told to the portal alone. */
+  readonly portalKeys: readonly PublishedKey[];
   /** What will cease to be valid. */
   readonly expiries: readonly Expiring[];
   /** Where a place of the set stands in its file. */
   locate(place: Place): Position;
   /** The text of one of its files; undefined: it has none of that name. */
   source(file: string): string | undefined;
+  /** What loads but hardly means what it says, by place. Looked for when asked for, since nobody should wait for it to
+   *  have the revision in force. */
+  warnings(): Promise<readonly LocatedFault[]>;
 }
 
 /** What came of reading a config folder. Without a revision there is at least one fault. */
@@ -106,6 +123,8 @@ export interface LoaderOptions {
   readonly overrides: readonly Override[];
   /** Outlive revisions. */
   readonly keySets: KeySets;
+  /** Outlives revisions; default: its own. */
+  readonly evaluations?: ExternalEvaluations | undefined;
   /** Makes private keys that are configured and missing. Not for `validate`. */
   readonly makesKeys: boolean;
   readonly metrics?: Pick<Metrics, 'cacheRequest'> | undefined;
@@ -140,6 +159,7 @@ export function createLoader(options: LoaderOptions): Loader {
   const configReader = createConfigReader(options.folder);
   const policyReader = createPolicyReader();
   const kept = createKept();
+  const evaluations = options.evaluations ?? createExternalEvaluations({ outbound: createOutbound({ guarded: true }) });
   let last: Loaded | undefined;
   /** The last set that compiled, and the settings it did so under. */
   let base: Base | undefined;
@@ -154,7 +174,9 @@ export function createLoader(options: LoaderOptions): Loader {
     const settingsFile = fileOf(snapshot, SETTINGS_FILE);
     const before = base && base.settingsFile === settingsFile ? base.compiled : undefined;
     const revision =
-      settings && !faults.some(isFault) ? await build(read, settings, options, { kept, before }, report) : undefined;
+      settings && !faults.some(isFault)
+        ? await build(read, settings, options, { kept, before, evaluations }, report)
+        : undefined;
     if (revision) base = { settingsFile, compiled: revision.compiled };
     return {
       // A fault found while building, such as a key that is none, makes the whole worthless.
@@ -198,6 +220,7 @@ interface Legacy {
   readonly kept: Kept;
   /** Undefined: the settings are others. */
   readonly before: CompiledSet | undefined;
+  readonly evaluations: ExternalEvaluations;
 }
 
 /** Everything read and shaped, and linked as far as faults allow. */
@@ -247,7 +270,7 @@ async function readSet(
     if (snapshot.revision === unchangedId) return undefined;
     if (settings && options.makesKeys && !made) {
       made = true;
-      if (await makeKeys(options.folder, snapshot, settings, report)) continue;
+      if (await makeKeys(options.folder, snapshot, settings, shaped.set, report)) continue;
     }
     settingsFaults.forEach(report);
     snapshot.faults.forEach(report);
@@ -255,7 +278,6 @@ async function readSet(
     const lookups = createLookups(shaped.set, settings ?? defaultSettings());
     await link(shaped, lookups, settings ? report : withoutSettings(report), createPause());
     reportUnsupported(shaped.set, report);
-    if (settings) reportUnsupportedSettings(settings, report);
     if (settings) reportLogFile(options.folder, settings, report);
     return { snapshot, settings, shaped, lookups };
   }
@@ -284,14 +306,16 @@ async function makeKeys(
   folder: string,
   snapshot: ConfigSnapshot,
   settings: Settings,
+  set: PolicySet,
   report: Report,
 ): Promise<boolean> {
   let some = false;
   for (const { name, use, place } of referencedFiles(settings)) {
-    // The key of external evaluation is made only once a rule needs it, and such rules are not supported yet.
-    if (use !== 'made' || fileOf(snapshot, name) || name === settings.external_evaluation.signing_key) continue;
+    if (use !== 'made' || fileOf(snapshot, name)) continue;
+    const isForEvaluation = name === settings.external_evaluation.signing_key;
+    if (isForEvaluation && !hasRule(set, 'external_evaluation')) continue;
     try {
-      if (await ensurePrivateFile(pathOf(folder, name), async () => newEcKey())) some = true;
+      if (await ensurePrivateFile(pathOf(folder, name), isForEvaluation ? newRsaKey : newEcKey)) some = true;
     } catch (error) {
       report(
         fault(
@@ -306,17 +330,14 @@ async function makeKeys(
   return some;
 }
 
-function newEcKey(): string {
-  return generateKeyPairSync('ec', { namedCurve: 'P-256' })
-    .privateKey.export({ type: 'pkcs8', format: 'pem' })
-    .toString();
+async function newEcKey(): Promise<string> {
+  const { privateKey } = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' });
+  return privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
 }
 
-/** Settings that would quietly mean less than they say. */
-function reportUnsupportedSettings(settings: Settings, report: Report): void {
-  const refuse = (path: readonly string[], what: string, mend: string): void =>
-    report(fault({ file: SETTINGS_FILE, path }, 'setting_unsupported', `${what} is not supported yet`, mend));
-  if (settings.risk_scores.from === 'state') refuse(['risk_scores', 'from'], 'risk scores from state', 'write token');
+async function newRsaKey(): Promise<string> {
+  const { privateKey } = await promisify(generateKeyPair)('rsa', { modulusLength: 2048 });
+  return privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
 }
 
 /** Every line written into the folder would be a change of what is watched there. */
@@ -366,7 +387,17 @@ async function build(
     createPause(),
     legacy.before,
   );
-  const sources = createSources(files, settings, shaped.set, compiled, keys, options, legacy.kept);
+  const evaluation = settings.external_evaluation;
+  const evaluationKey = await files.rsaKey(evaluation.signing_key, ['external_evaluation', 'signing_key']);
+  const sources: Sources = {
+    ...createSources(files, settings, shaped.set, compiled, keys, options, legacy.kept),
+    evaluations: legacy.evaluations.source({
+      key: evaluationKey,
+      issuer: evaluation.issuer,
+      timeoutMs: evaluation.timeout_ms,
+      cacheSeconds: evaluation.cache_seconds,
+    }),
+  };
   const portalKey =
     settings.step_up.portal_url === undefined
       ? undefined
@@ -375,6 +406,7 @@ async function build(
   const assertionKey = assertion && (await files.signingKey(assertion.key, ['upstream', 'assertion', 'key']));
   const tls = tlsOf(files, settings);
   const stateSecrets = stateSecretsOf(files, settings);
+  const traceHeaders = files.traceHeaders(settings.tracing?.headers_file);
   if (files.hasFaults) return undefined;
   return Object.freeze({
     id: snapshot.revision,
@@ -395,7 +427,13 @@ async function build(
     tls,
     stateSecrets,
     keySetUrls: keys.urls,
-    publicKeys: [assertionKey].filter((key) => key !== undefined),
+    evaluationKeysUrls: compiled.applications.flatMap(({ needs }) => needs.evaluations.map(({ keysUrl }) => keysUrl)),
+    publicKeys: [
+      ...(evaluationKey ? [published(evaluationKey, evaluationKey.thumbprintHex)] : []),
+      ...(assertionKey ? [published(assertionKey, assertionKey.thumbprint)] : []),
+    ],
+    traceHeaders,
+    portalKeys: portalKey ? [published(portalKey, portalKey.thumbprint)] : [],
     expiries: expiriesOf({
       serviceTokens: shaped.set.serviceTokens,
       checkCertificate: tls?.certificate,
@@ -405,7 +443,16 @@ async function build(
     }),
     source: (file: string) => textOf(snapshot, file),
     locate: (place: Place) => createLocator((name) => textOf(snapshot, name))(place),
+    async warnings() {
+      const found: Fault[] = [];
+      await warn(shaped.set, lookups, settings, Date.now(), (one) => void found.push(one), createPause());
+      return locatedFaults(found, (name) => textOf(snapshot, name));
+    },
   });
+}
+
+function published({ algorithm, publicJwk }: SigningKey, kid: string): PublishedKey {
+  return { kid, algorithm, publicJwk };
 }
 
 interface KeySources {
@@ -440,7 +487,7 @@ function createSources(
   keys: KeySources,
   options: LoaderOptions,
   kept: Kept,
-): Sources {
+): Omit<Sources, 'evaluations'> {
   const counted = (cache: string) => (result: 'hit' | 'miss') => options.metrics?.cacheRequest(cache, result);
   const tokenInputs = [
     JSON.stringify(settings.identity),
@@ -490,7 +537,7 @@ function createSources(
     secretHeaders: (request, header) => secretHeaders(request, header ?? defaultHeader),
     posture,
     transaction: (application, request) => transactions.get(application)?.(request) ?? NO_DETAILS,
-    riskScore: () => ({ state: 'identity' }),
+    riskScore: createRiskScoreSource(settings.risk_scores.from, options.state),
     remembered: remembered ?? (() => NOT_HAD),
     linkedToken: (application, request, nowMs) => linkedTokens.read(application, request, nowMs),
   };
@@ -578,6 +625,11 @@ class Files {
     return text === undefined ? undefined : this.#opened(readPassword(text), path);
   }
 
+  traceHeaders(name: string | undefined): Readonly<Record<string, string>> {
+    const text = name === undefined ? undefined : this.text(name);
+    return (text !== undefined && this.#opened(readTraceHeaders(text), ['tracing', 'headers_file'])) || {};
+  }
+
   async signingKey(name: string, path: readonly string[]): Promise<SigningKey | undefined> {
     const pem = this.text(name);
     if (pem === undefined) return undefined;
@@ -588,6 +640,20 @@ class Files {
       {
         code: 'signing_key_invalid',
         text: read.wrong,
+        mend: `replace ${name}, or remove it and a new one is made at start`,
+      },
+    );
+    return undefined;
+  }
+
+  async rsaKey(name: string, path: readonly string[]): Promise<SigningKey | undefined> {
+    const key = await this.signingKey(name, path);
+    if (!key || key.algorithm === 'RS256') return key;
+    this.#fault(
+      { file: SETTINGS_FILE, path },
+      {
+        code: 'signing_key_invalid',
+        text: `expected an RSA key, found one that signs ${key.algorithm}`,
         mend: `replace ${name}, or remove it and a new one is made at start`,
       },
     );

@@ -15,6 +15,7 @@ export function checkSettings(data: unknown, root: Place, report: Report): void 
   checkAdmin(data, root, report);
   checkUpstream(data, root, report);
   checkBrowserUrls(data, root, report);
+  checkTracing(data, root, report);
   checkLog(data, root, report);
   if (valueAt(data, ['client_address', 'from']) !== 'forwarded') {
     const hops = valueAt(data, ['client_address', 'trusted_hops']);
@@ -239,6 +240,24 @@ function checkBrowserUrls(data: unknown, root: Place, report: Report): void {
         'setting_without_effect',
         'portal_key signs what is sent to portal_url, which is not set',
         'add portal_url, or remove portal_key',
+      ),
+    );
+  }
+}
+
+/** Spans hold no secret, but those headers may. */
+function checkTracing(data: unknown, root: Place, report: Report): void {
+  const text = valueAt(data, ['tracing', 'otlp_url']);
+  if (valueAt(data, ['tracing', 'headers_file']) === undefined || typeof text !== 'string' || !URL.canParse(text))
+    return;
+  const { protocol, hostname } = new URL(text);
+  if (protocol === 'http:' && !isLoopbackHost(hostname)) {
+    report(
+      warning(
+        at(root, 'tracing', 'otlp_url'),
+        'url_insecure',
+        `expected https, because headers_file is sent along, found http to ${quoted(hostname)}`,
+        'write https, or remove headers_file',
       ),
     );
   }

@@ -438,6 +438,17 @@ const log = section({
   ),
 }).describe('The log, on standard output.');
 
+const tracing = exactObject({
+  otlp_url: url('https or warned').describe('Where traces are taken, OTLP over HTTP: http://127.0.0.1:4318/v1/traces.'),
+  sample: preset(
+    ranged(0, 1),
+    1,
+    "Share of the traces that begin here which is kept. A caller's own choice is followed.",
+  ),
+  service_name: preset(text(350), 'postern', "OpenTelemetry's service.name."),
+  headers_file: optional(path(), 'A file with headers for the collector, one `name: value` a line; reloaded.'),
+});
+
 /** The whole of `postern.yaml`, after nulls are dropped. */
 export const settingsShape = exactObject({
   listen,
@@ -460,6 +471,7 @@ export const settingsShape = exactObject({
   state,
   admin,
   log,
+  tracing: optional(tracing, 'Spans of checks, sent over OTLP. Absent: none. Changed by a restart only.'),
 });
 
 /** A section that may be left out: each of its keys then has its default. */

@@ -61,6 +61,8 @@ export interface Settings {
     readonly url: string | undefined;
   };
   readonly log: LogSettings;
+  /** Undefined: nothing is traced. Only a restart changes it. */
+  readonly tracing: TracingSettings | undefined;
 }
 
 /** Only a restart changes these. */
@@ -257,6 +259,15 @@ export interface LogFileSettings {
   readonly keep: number;
 }
 
+export interface TracingSettings {
+  readonly otlp_url: string;
+  /** 0 to 1. */
+  readonly sample: number;
+  readonly service_name: string;
+  /** `name: value` a line. */
+  readonly headers_file: string | undefined;
+}
+
 export interface SettingsInput {
   /** What `postern.yaml` holds as plain data; undefined or null: nothing. */
   readonly data: unknown;
@@ -314,6 +325,7 @@ export function referencedFiles(settings: Settings): readonly FileReference[] {
   add(state.redis?.key_file, 'secret', 'state', 'redis', 'key_file');
   add(state.redis?.password_file, 'secret', 'state', 'redis', 'password_file');
   add(state.redis?.trusted_authorities, 'public', 'state', 'redis', 'trusted_authorities');
+  add(settings.tracing?.headers_file, 'secret', 'tracing', 'headers_file');
   return references;
 }
 
@@ -325,6 +337,7 @@ export function changedOnlyAtRestart(before: Settings, after: Settings): readonl
     ['listen.tls', before.listen.tls, after.listen.tls],
     ['state.memory', before.state.memory, after.state.memory],
     ['state.redis', before.state.redis, after.state.redis],
+    ['tracing', before.tracing, after.tracing],
   ];
   return parts.filter(([, old, now]) => !isDeepStrictEqual(old, now)).map(([name]) => name);
 }

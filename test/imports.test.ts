@@ -25,7 +25,9 @@ const FLOORS: readonly (readonly string[])[] = [
     'decision-log-shape.ts',
     'learning.ts',
     'failure-log.ts',
+    'trace-headers.ts',
   ],
+  ['tracing.ts'],
   ['settings.ts', 'settings-shape.ts', 'settings-checks.ts', 'settings-overrides.ts'],
   ['revision.ts'],
   ['app.ts'],
@@ -45,6 +47,11 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   'prom-client': ['metrics.ts'],
   pino: ['log.ts'],
   chokidar: ['watch.ts'],
+  '@opentelemetry/api': ['tracing.ts'],
+  '@opentelemetry/core': ['tracing.ts'],
+  '@opentelemetry/exporter-trace-otlp-http': ['tracing.ts'],
+  '@opentelemetry/resources': ['tracing.ts'],
+  '@opentelemetry/sdk-trace': ['tracing.ts'],
 };
 
 interface Import {

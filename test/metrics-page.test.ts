@@ -13,6 +13,7 @@ it('docs/metrics.md names every metric with its type and labels, and no other', 
   metrics.stageFinished('decide', 0.001);
   metrics.decided('Orders', 'allow', 'policy_allowed');
   metrics.riskLevel('Orders', 'LOW');
+  metrics.stepUpSucceeded('Orders');
   metrics.factorVerdict('ip', 'RISK');
   metrics.setRevision('0123456789ab');
   metrics.reloaded('success', 1);
@@ -23,6 +24,7 @@ it('docs/metrics.md names every metric with its type and labels, and no other', 
   metrics.stateError('read');
   metrics.stateFinished('read', 0.001);
   metrics.checkFailed('late');
+  metrics.spansCounted('recorded', 1);
   const { body } = await metrics.render();
   const registered = [...body.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = '', type = '']) => {
     const series = body.split('\n').filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name}_bucket{`));

@@ -19,6 +19,7 @@ describe('the metrics', () => {
     metrics.stageFinished('decide', 0.000_01);
     metrics.decided('Orders', 'allow', 'policy_allowed');
     metrics.riskLevel('Orders', 'LOW');
+    metrics.stepUpSucceeded('Orders');
     metrics.factorVerdict('travel_velocity', 'RISK');
     metrics.setRevision('0123456789ab');
     metrics.reloaded('success', 1_772_634_600);
@@ -29,6 +30,7 @@ describe('the metrics', () => {
     metrics.stateError('read');
     metrics.stateFinished('read', 0.001);
     metrics.checkFailed('thrown');
+    metrics.spansCounted('recorded', 1);
     metrics.decisionLogDropped(1);
     const { body, contentType } = await metrics.render();
     expect(contentType).toBe('text/plain; version=0.0.4; charset=utf-8');
@@ -47,6 +49,7 @@ describe('the metrics', () => {
       ['postern_stage_duration_seconds', 'histogram', 'le stage'],
       ['postern_decisions_total', 'counter', 'application outcome reason'],
       ['postern_risk_level_total', 'counter', 'application level'],
+      ['postern_step_ups_succeeded_total', 'counter', 'application'],
       ['postern_factor_verdicts_total', 'counter', 'factor verdict'],
       ['postern_config_reloads_total', 'counter', 'result'],
       ['postern_fact_duration_seconds', 'histogram', 'le fact'],
@@ -57,6 +60,7 @@ describe('the metrics', () => {
       ['postern_check_failures_total', 'counter', 'kind'],
       ['postern_decision_log_dropped_total', 'counter', ''],
       ['postern_key_set_reads_total', 'counter', 'key_set result'],
+      ['postern_spans_total', 'counter', 'result'],
       ['postern_config_info', 'gauge', 'revision'],
       ['postern_config_last_reload_successful', 'gauge', ''],
       ['postern_config_last_reload_success_timestamp_seconds', 'gauge', ''],
@@ -81,6 +85,7 @@ describe('the metrics', () => {
       'postern_check_failures_total{kind="overloaded"} 0',
       'postern_decision_log_dropped_total 0',
       'postern_checks_waiting 0',
+      'postern_state_errors_total{operation="read"} 0',
     ])
       expect(body.split('\n')).toContain(line);
   });

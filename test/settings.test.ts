@@ -414,6 +414,10 @@ describe('faults', () => {
       'https://',
     ].map((url): [string, string[]] => [keys(url), ['url_invalid identity.tokens[0].keys.url']]),
     [keys('http://keys.example.com/'), ['url_insecure identity.tokens[0].keys.url']],
+    ['tracing: {}', ['key_missing tracing']],
+    ['tracing: { otlp_url: "ftp://a/" }', ['url_invalid tracing.otlp_url']],
+    ['tracing: { otlp_url: "https://user:secret@a/" }', ['url_invalid tracing.otlp_url']],
+    ['tracing: { otlp_url: "https://a/", sample: 1.5 }', ['value_range tracing.sample']],
     [keys('http://127.0.0.1.example.com/'), ['url_insecure identity.tokens[0].keys.url']],
     ['login: { url: "/login" }', ['url_invalid login.url']],
     ['state: { redis: { url: "http://a:1", key_file: k } }', ['url_invalid state.redis.url']],
@@ -511,6 +515,10 @@ describe('faults', () => {
     ['step_up: { portal_key: a.pem }', ['warning setting_without_effect step_up.portal_key']],
     ['step_up: { portal_url: "http://login.example.com" }', ['warning url_insecure step_up.portal_url']],
     ['login: { url: "http://login.example.com" }', ['warning url_insecure login.url']],
+    [
+      'tracing: { otlp_url: "http://collector:4318/v1/traces", headers_file: h }',
+      ['warning url_insecure tracing.otlp_url'],
+    ],
   ])('%s is a warning only', (yaml, expected) => {
     expect(told(yaml)).toEqual(expected);
     expect(from(yaml).settings).toBeDefined();
@@ -628,6 +636,7 @@ describe('what only a restart can change', () => {
     ['listen: { admin: 127.0.0.1:9102, tls: { certificate: a, key: b } }', ['listen.admin', 'listen.tls']],
     ['state: { memory: { users_max: 5 } }', ['state.memory']],
     ['state: { redis: { url: "redis://a", key_file: k } }', ['state.redis']],
+    ['tracing: { otlp_url: "https://a/" }', ['tracing']],
   ])('%s', (yaml, expected) => {
     expect(changedOnlyAtRestart(defaultSettings(), good(yaml))).toEqual(expected);
     expect(changedOnlyAtRestart(good(yaml), defaultSettings())).toEqual(expected);

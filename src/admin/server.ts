@@ -183,6 +183,8 @@ export function callerOf(presented: Presented, tokens: readonly AdminToken[]): A
 const HEADERS_MAX_BYTES = 16 * 1024;
 const HEADERS_MAX_MS = 10_000;
 const REQUEST_MAX_MS = 30_000;
+const LINGER_MAX_BYTES = 2 * BODY_MAX_BYTES;
+const LINGER_MAX_MS = 1_000;
 const IDLE_MAX_MS = 5_000;
 /** Scrapers, probes and a few people: far fewer than this. */
 const CONNECTIONS_MAX = 256;
@@ -305,10 +307,34 @@ function send(incoming: IncomingMessage, outgoing: ServerResponse, response: Adm
     ...response.headers,
     'content-length': body.byteLength,
   };
-  // Reading on just to throw it away would let anybody keep us busy.
-  if (!incoming.complete) headers['connection'] = 'close';
-  outgoing.writeHead(response.status, headers);
-  outgoing.end(isHead ? undefined : body);
+  if (incoming.complete) {
+    outgoing.writeHead(response.status, headers);
+    outgoing.end(isHead ? undefined : body);
+    return;
+  }
+  // Nobody shall keep us busy with what is thrown away, so the connection is not kept.
+  outgoing.writeHead(response.status, { ...headers, connection: 'close' });
+  if (isHead || body.byteLength === 0) outgoing.flushHeaders();
+  else outgoing.write(body);
+  linger(incoming, outgoing);
+}
+
+/** Ends an answer that was given before the request had come whole. A client that is still writing would hear the
+ *  connection break, and never the answer: so a little of what is left is read and thrown away. */
+function linger(incoming: IncomingMessage, outgoing: ServerResponse): void {
+  let left = LINGER_MAX_BYTES;
+  const end = (): void => {
+    clearTimeout(timer);
+    outgoing.end();
+  };
+  const timer = setTimeout(end, LINGER_MAX_MS);
+  incoming.on('data', (chunk: Buffer) => {
+    left -= chunk.length;
+    if (left < 0) end();
+  });
+  incoming.once('end', end);
+  incoming.once('close', end);
+  incoming.resume();
 }
 
 function report(site: Site, error: unknown, method: string, path: string): void {

@@ -3,6 +3,7 @@
  *  it. Nothing here asks the network or learns anything. */
 import { compileClaims } from '../facts/claims.ts';
 import type { Claims, ClaimPaths } from '../facts/claims.ts';
+import type { Evaluation } from '../facts/external-evaluation.ts';
 import { gather } from '../facts/gather.ts';
 import type { Sources } from '../facts/gather.ts';
 import { NOTHING_READ } from '../facts/identity.ts';
@@ -18,7 +19,6 @@ import { at, fault } from '../model/fault.ts';
 import type { Place, Report } from '../model/fault.ts';
 import type { ProviderObject } from '../model/objects.ts';
 import type { RequestFacts, RequestRefusal } from '../model/request.ts';
-import type { Verdict } from '../model/verdict.ts';
 import type { CompiledApplication } from '../policy/compile.ts';
 import type { DestinationIndex } from '../policy/destinations.ts';
 import { decide, noApplication, refused } from '../policy/engine.ts';
@@ -133,7 +133,7 @@ export function decideRequest(
   if (!application) return { decision: noApplication(), request, application: undefined, context: undefined };
   const context = new EvaluationContext(request, processNowMs);
   const decided = (): StatedDecision => {
-    complete(context, statement, against, application);
+    complete(context, statement, against);
     return { decision: decide(application, context), request, application, context };
   };
   const sources = statedSources(statement, against, application, context);
@@ -225,6 +225,9 @@ function statedSources(
       history: historyFact(statement.history, context, against),
       machine: machineFact(statement),
     }),
+    evaluations:
+      () =>
+      ({ evaluateUrl }) => ({ verdict: evaluationOf(statement.evaluations?.[evaluateUrl]) }),
     linkedToken(id, facts, now) {
       const { linked_tokens: linked } = request;
       if (linked === undefined) return base.linkedToken(id, facts, now);
@@ -237,29 +240,16 @@ const LINKED: LinkedTokenFact = Object.freeze({ verdict: 'met' });
 const NOT_LINKED: LinkedTokenFact = Object.freeze({ verdict: 'unmet' });
 
 /** Facts that are learned, counted or asked elsewhere where Postern runs. */
-function complete(
-  context: EvaluationContext,
-  statement: Statement,
-  against: StatedAgainst,
-  application: CompiledApplication,
-): void {
+function complete(context: EvaluationContext, statement: Statement, against: StatedAgainst): void {
   context.engines = new Map(
     against.set.riskEngines.map(({ id, name, enabled }) => [
       id,
       enabled ? answerOf(statement.engines?.[name] ?? statement.engines?.[id], context) : DISABLED,
     ]),
   );
-  const { evaluations } = statement;
-  if (evaluations)
-    context.evaluations = new Map(
-      application.needs.evaluations.map(({ evaluateUrl, keysUrl }) => [
-        `${evaluateUrl}\n${keysUrl}`,
-        evaluationOf(evaluations[evaluateUrl]),
-      ]),
-    );
 }
 
-function evaluationOf(answer: boolean | 'unavailable' | undefined): Verdict {
+function evaluationOf(answer: boolean | 'unavailable' | undefined): Evaluation['verdict'] {
   if (answer === undefined || answer === 'unavailable') return 'unavailable';
   return answer ? 'met' : 'unmet';
 }

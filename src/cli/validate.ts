@@ -1,4 +1,5 @@
 import { createKeySets } from '../facts/key-set.ts';
+import { byPlace } from '../policy/fault-text.ts';
 import { createLoader } from '../revision.ts';
 import { CONFIG_HELP, CONFIG_OPTIONS, parsed } from './arguments.ts';
 import type { Command } from './arguments.ts';
@@ -25,7 +26,8 @@ export const validate: Command = {
       keySets: createKeySets(),
       makesKeys: false,
     });
-    const { revision, faults, id } = await loader.load();
+    const { revision, faults: found, id } = await loader.load();
+    const faults = [...found, ...((await revision?.warnings()) ?? [])].toSorted(byPlace);
     terminal.error(printedFaults(faults, terminal));
     if (!revision) {
       terminal.error(`${values.config}: ${countText(faults)}\n`);

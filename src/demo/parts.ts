@@ -28,6 +28,8 @@ export interface Upstream extends Part {
 export interface Postern extends Part {
   /** `host:port` of the check port. */
   readonly check: string;
+  /** `host:port` of the admin port. */
+  readonly admin: string;
   readonly revision: string;
   /** Every line it has logged so far. */
   readonly lines: readonly string[];
@@ -82,7 +84,7 @@ export async function startPostern(config: string, check = '127.0.0.1:0'): Promi
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const lines: string[] = [];
-  const ready = await new Promise<{ check: string; revision: string }>((resolve, reject) => {
+  const ready = await new Promise<{ check: string; admin: string; revision: string }>((resolve, reject) => {
     child.once('error', reject);
     child.once('exit', (code) =>
       reject(new Error(`Postern ended (${code}) before it was ready:\n${lines.join('\n')}`)),
@@ -90,7 +92,8 @@ export async function startPostern(config: string, check = '127.0.0.1:0'): Promi
     createInterface({ input: child.stderr }).on('line', (line) => lines.push(line));
     createInterface({ input: child.stdout }).on('line', (line) => {
       lines.push(line);
-      if (line.includes('"msg":"ready"')) resolve(JSON.parse(line) as { check: string; revision: string });
+      if (line.includes('"msg":"ready"'))
+        resolve(JSON.parse(line) as { check: string; admin: string; revision: string });
     });
   });
   return {

@@ -1,4 +1,5 @@
 import { EvaluationContext } from '../model/context.ts';
+import type { FactName } from '../model/context.ts';
 import type { Decision } from '../model/decision.ts';
 import type { Headers, RequestFacts, RequestRefusal } from '../model/request.ts';
 import { gather } from '../facts/gather.ts';
@@ -58,6 +59,17 @@ export interface CheckFinished {
   readonly context: EvaluationContext | undefined;
   readonly application: CompiledApplication | undefined;
   readonly seconds: number;
+  /** Those that were waited for, where `keepsFactTimes`. */
+  readonly facts: readonly FactTime[] | undefined;
+}
+
+/** How long a fact was waited for. */
+export interface FactTime {
+  readonly fact: FactName;
+  /** From the beginning of the check to that of the waiting. */
+  readonly sinceSeconds: number;
+  readonly seconds: number;
+  readonly had: boolean;
 }
 
 export interface CheckParts {
@@ -76,6 +88,8 @@ export interface CheckParts {
     application: CompiledApplication,
     byRedirect: boolean,
   ): Settled | Promise<Settled>;
+  /** Whether `finished` is told of each fact's time too. */
+  readonly keepsFactTimes?: boolean | undefined;
   readonly watch: {
     stage(stage: Stage, seconds: number): void;
     readonly fact: FactFinished;
@@ -131,6 +145,7 @@ class Day {
   #application: CompiledApplication | undefined;
   /** Undefined where nothing had to be gathered, because there is no application. */
   #context: EvaluationContext | undefined;
+  #facts: FactTime[] | undefined;
   /** The answer, once there is one: whoever comes later gets the same. */
   #answer: Uint8Array | undefined;
 
@@ -157,12 +172,12 @@ class Day {
     if (!application) return this.#respond({ decision: noApplication(), attempt: 0 });
     const context = new EvaluationContext(request, this.#parts.nowMs());
     this.#context = context;
-    const { watch } = this.#parts;
+    const { watch, keepsFactTimes } = this.#parts;
     const gathering = gather(
       application,
       context,
       this.#snapshot.sources,
-      { finished: watch.fact, monotonicMs: this.#parts.monotonicMs },
+      { finished: keepsFactTimes ? this.#keptFacts() : watch.fact, monotonicMs: this.#parts.monotonicMs },
       () => this.#deadline().reached,
     );
     if (!gathering) return this.#decide(application, context);
@@ -229,9 +244,20 @@ class Day {
         context: this.#context,
         application,
         seconds: (this.#stageBeganMs - this.#beganMs) / 1000,
+        facts: this.#facts,
       });
     }
     return bytes;
+  }
+
+  #keptFacts(): FactFinished {
+    const { watch, monotonicMs } = this.#parts;
+    const facts: FactTime[] = [];
+    this.#facts = facts;
+    return (fact, seconds, had) => {
+      facts.push({ fact, sinceSeconds: (monotonicMs() - this.#beganMs) / 1000 - seconds, seconds, had });
+      watch.fact(fact, seconds, had);
+    };
   }
 
   /** A check that is late all the same is answered 503 before the caller gives up. */

@@ -6,6 +6,7 @@ import type { Identity } from '../model/identity.ts';
 import type { RequestFacts } from '../model/request.ts';
 import type { Verdict } from '../model/verdict.ts';
 import type { CompiledApplication } from '../policy/compile.ts';
+import type { EvaluationSource } from './external-evaluation.ts';
 import type { Remembered } from './history.ts';
 import { forApplication, serviceJwtForApplication } from './identity.ts';
 import type { IdentityReading, ServiceJwt } from './identity.ts';
@@ -30,6 +31,7 @@ export interface Sources {
   riskScore(identity: Identity | undefined): RiskScoreFact | Promise<RiskScoreFact>;
   /** What is remembered of the user, from before this request. */
   remembered(identity: Identity, context: EvaluationContext): Remembered | Promise<Remembered>;
+  readonly evaluations: EvaluationSource;
   linkedToken(
     application: string,
     request: RequestFacts,
@@ -124,6 +126,26 @@ function gatherOfIdentity(application: CompiledApplication, sources: Sources, ga
     whenThere('history', gathering, sources.remembered(identity, context), ({ history, machine }) => {
       context.history = history;
       context.machine = machine;
+    });
+  }
+  if (facts.has('external_evaluation') && identity) gatherEvaluations(application, identity, sources, gathering);
+}
+
+function gatherEvaluations(
+  { needs, named, audiences }: CompiledApplication,
+  identity: Identity,
+  sources: Sources,
+  gathering: Gathering,
+): void {
+  const { context } = gathering;
+  const verdicts = new Map<string, Verdict>();
+  context.evaluations = verdicts;
+  const ask = sources.evaluations({ id: named.id, audiences }, identity, context);
+  for (const endpoint of needs.evaluations) {
+    const name = `${endpoint.evaluateUrl}\n${endpoint.keysUrl}`;
+    verdicts.set(name, 'unavailable');
+    whenThere('external_evaluation', gathering, ask(endpoint), ({ verdict }) => {
+      verdicts.set(name, verdict);
     });
   }
 }

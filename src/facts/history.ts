@@ -12,6 +12,7 @@ import type { PlaceSettings } from '../state/recall.ts';
 import { NO_RECORD } from '../state/record.ts';
 import type { LastAuthentication } from '../state/record.ts';
 import type { State } from '../state/state.ts';
+import type { StateStore } from '../state/store.ts';
 import { readUser } from '../state/update.ts';
 import type { ReadUser } from '../state/update.ts';
 import { machineFact } from './machine.ts';
@@ -45,7 +46,7 @@ export function createHistorySource(state: () => State, settings: HistorySetting
       named.set(identity, user);
     }
     const { names, eventHashes } = user;
-    return following(readUser(store, names), (read): Remembered => {
+    return following(readNow(store, names), (read): Remembered => {
       const { record } = read;
       return {
         history: {
@@ -62,6 +63,15 @@ export function createHistorySource(state: () => State, settings: HistorySetting
       };
     });
   };
+}
+
+/** A store that fails at once fails as one does that fails later. */
+function readNow(store: StateStore, names: Hashes): ReadUser | Promise<ReadUser> {
+  try {
+    return readUser(store, names);
+  } catch (error) {
+    return Promise.reject(error);
+  }
 }
 
 interface RecollectionParts {

@@ -4,6 +4,8 @@ import { importPublicJwk, isSignatureAlgorithm, RSA_BITS_MIN, SIGNATURE_KEYS } f
 import type { KeyObject, SignatureAlgorithm } from '../shared/jose.ts';
 import { quoted } from '../shared/shape.ts';
 import type { Finding } from '../shared/shape.ts';
+import { createOutbound, isLoopbackHost, OutboundError } from './outbound.ts';
+import type { Outbound } from './outbound.ts';
 
 /** One public key of a set. */
 export interface VerificationKey {
@@ -44,6 +46,10 @@ export interface KeySetsOptions {
   readonly onRead?: ((read: KeySetRead) => void) | undefined;
   /** For connecting and the whole answer; default 5 s. */
   readonly readTimeoutMs?: number | undefined;
+  /** How long after its last successful read a set still serves; default a day. */
+  readonly staleMaxMs?: number | undefined;
+  /** How sets are read; default: whatever address their hosts have. */
+  readonly outbound?: Outbound | undefined;
 }
 
 export interface KeySetRead {
@@ -73,7 +79,6 @@ const LIFETIME_MAX_MS = 24 * 3_600_000;
 const LIFETIME_DEFAULT_MS = 600_000;
 /** How much of its lifetime a set has behind it when it is renewed. */
 const RENEWAL_SHARE = 0.8;
-/** How long after its last successful read a set still serves. */
 const STALE_MAX_MS = 24 * 3_600_000;
 /** Between two reads that unknown key ids asked for. */
 const UNKNOWN_KID_INTERVAL_MS = 30_000;
@@ -145,6 +150,8 @@ export function createKeySets(options: KeySetsOptions = {}): KeySets {
     schedule: options.schedule ?? scheduleUnreferenced,
     onRead: options.onRead,
     readTimeoutMs: options.readTimeoutMs ?? READ_TIMEOUT_MS,
+    staleMaxMs: options.staleMaxMs ?? STALE_MAX_MS,
+    outbound: options.outbound ?? createOutbound({ guarded: false }),
   };
   const sets = new Map<string, UrlKeySet>();
   let started = false;
@@ -182,6 +189,8 @@ interface Surroundings {
   readonly schedule: (run: () => void, delayMs: number) => () => void;
   readonly onRead: ((read: KeySetRead) => void) | undefined;
   readonly readTimeoutMs: number;
+  readonly staleMaxMs: number;
+  readonly outbound: Outbound;
 }
 
 class UrlKeySet implements KeySource {
@@ -206,7 +215,8 @@ class UrlKeySet implements KeySource {
 
   current(): KeySet | undefined {
     if (this.#set === undefined) return undefined;
-    return this.#surroundings.now() - this.#readAtMs < STALE_MAX_MS ? this.#set : undefined;
+    const { now, staleMaxMs } = this.#surroundings;
+    return now() - this.#readAtMs < staleMaxMs ? this.#set : undefined;
   }
 
   find(algorithm: SignatureAlgorithm, kid: string | undefined): KeyLookup | Promise<KeyLookup> {
@@ -267,18 +277,18 @@ class UrlKeySet implements KeySource {
   async #readOnce(): Promise<void> {
     this.#callOff?.();
     this.#callOff = undefined;
-    const { now, onRead, readTimeoutMs } = this.#surroundings;
+    const { now, onRead } = this.#surroundings;
     const startedMs = now();
     let lifetimeMs = LIFETIME_DEFAULT_MS;
     let failure: string | undefined;
     try {
-      const answer = await fetchKeySet(this.#url, readTimeoutMs);
+      const answer = await fetchKeySet(this.#url, this.#surroundings);
       lifetimeMs = answer.lifetimeMs;
       if (this.#set === undefined || answer.text !== this.#text) this.#set = { keys: answer.keys };
       this.#text = answer.text;
       this.#readAtMs = now();
     } catch (error) {
-      failure = reasonOf(error);
+      failure = error instanceof OutboundError ? error.message : 'the key set could not be read';
     }
     this.#failure = failure;
     this.#failuresInARow = failure === undefined ? 0 : this.#failuresInARow + 1;
@@ -313,49 +323,25 @@ function lookedUp(set: KeySet, algorithm: SignatureAlgorithm, kid: string | unde
 
 async function fetchKeySet(
   url: string,
-  timeoutMs: number,
+  { outbound, readTimeoutMs }: Surroundings,
 ): Promise<{
   readonly keys: readonly VerificationKey[];
   readonly text: string;
   readonly lifetimeMs: number;
 }> {
-  const signal = AbortSignal.timeout(timeoutMs);
-  const answer = await fetch(url, {
-    redirect: 'manual',
-    signal,
-    headers: { accept: 'application/jwk-set+json, application/json' },
-  });
-  if (answer.status !== 200) {
-    await answer.body?.cancel();
-    throw new ReadError(`expected status 200, found ${answer.status}`);
-  }
-  const bytes = await bodyOf(answer);
+  const headers = { accept: 'application/jwk-set+json, application/json' };
+  const { bytes, cacheControl } = await outbound(
+    { url, headers, bytesMax: BYTES_MAX },
+    AbortSignal.timeout(readTimeoutMs),
+  );
   const read = parseKeySet(bytes);
-  if ('wrong' in read) throw new ReadError(read.wrong);
-  return {
-    keys: read.keys,
-    text: Buffer.from(bytes).toString('latin1'),
-    lifetimeMs: lifetimeOf(answer.headers.get('cache-control')),
-  };
-}
-
-async function bodyOf(answer: Response): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  if (answer.body !== null) {
-    // Leaving the loop by throwing cancels the body.
-    for await (const chunk of answer.body as unknown as AsyncIterable<Uint8Array>) {
-      length += chunk.length;
-      if (length > BYTES_MAX) throw new ReadError(`expected at most ${BYTES_MAX} bytes, found more`);
-      chunks.push(chunk);
-    }
-  }
-  return Buffer.concat(chunks);
+  if ('wrong' in read) throw new OutboundError(read.wrong);
+  return { keys: read.keys, text: Buffer.from(bytes).toString('latin1'), lifetimeMs: lifetimeOf(cacheControl) };
 }
 
 /** RFC 9111 section 5.2.2.1, within bounds. */
-function lifetimeOf(cacheControl: string | null): number {
-  const seconds = /(?:^|[\s,])max-age="?(\d{1,10})(?!\d)/i.exec(cacheControl ?? '')?.[1];
+function lifetimeOf(cacheControl: string): number {
+  const seconds = /(?:^|[\s,])max-age="?(\d{1,10})(?!\d)/i.exec(cacheControl)?.[1];
   if (seconds === undefined) return LIFETIME_DEFAULT_MS;
   return Math.min(Math.max(Number(seconds) * 1000, LIFETIME_MIN_MS), LIFETIME_MAX_MS);
 }
@@ -421,26 +407,11 @@ function keySetFinding(wrong: string): Finding {
   };
 }
 
-class ReadError extends Error {}
-
-/** For the log: never the content of the answer. */
-function reasonOf(error: unknown): string {
-  if (error instanceof ReadError) return error.message;
-  if (error instanceof DOMException && error.name === 'TimeoutError') return 'no answer in time';
-  const cause: unknown = error instanceof Error ? (error.cause ?? error) : undefined;
-  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
-  return typeof code === 'string' ? code : 'the connection failed';
-}
-
 function scheduleUnreferenced(run: () => void, delayMs: number): () => void {
   const timer = setTimeout(run, delayMs).unref();
   return () => {
     clearTimeout(timer);
   };
-}
-
-function isLoopbackHost(host: string): boolean {
-  return host === 'localhost' || host === '[::1]' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

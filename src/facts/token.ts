@@ -101,28 +101,16 @@ export function timesWrong(claims: Claims, processNowMs: number, skewSeconds: nu
   return undefined;
 }
 
-interface Remembered<Product> {
-  readonly keys: KeySource;
-  readonly set: KeySet;
-  readonly result: TokenResult<Product>;
-}
-
-interface ParsedToken {
+/** A token of the right form, of which nothing is verified. */
+export interface ParsedToken {
   readonly compact: string;
   readonly algorithm: unknown;
   readonly kid: unknown;
   readonly claims: Claims;
 }
 
-interface Chosen<Product> {
-  readonly token: ParsedToken;
-  readonly algorithm: SignatureAlgorithm;
-  readonly kid: string | undefined;
-  readonly rules: TokenRules<Product>;
-}
-
-/** The form alone. Text: what is wrong with it. */
-function parseToken(compact: string): ParsedToken | string {
+/** The form of a compact JWS that carries JSON claims, and nothing else of it. Text: what is wrong with it. */
+export function parseToken(compact: string): ParsedToken | string {
   const parts = compact.split('.', 4);
   const [header, payload, signature] = parts;
   if (parts.length !== 3 || header === undefined || payload === undefined || signature === undefined)
@@ -136,6 +124,39 @@ function parseToken(compact: string): ParsedToken | string {
   const claims = jsonObjectOf(payload);
   if (claims === undefined) return 'the payload is no JSON object';
   return { compact, algorithm: own(protectedHeader, 'alg'), kid: own(protectedHeader, 'kid'), claims };
+}
+
+/** Whether one of the keys signed it. */
+export async function isSignedByAny(
+  compact: string,
+  keys: readonly { readonly key: Parameters<typeof hasSignature>[1] }[],
+  algorithm: SignatureAlgorithm,
+): Promise<boolean> {
+  for (const { key } of keys) {
+    if (await hasSignature(compact, key, algorithm)) return true;
+  }
+  return false;
+}
+
+/** `iat` where it is there (RFC 7519 section 4.1.6): not in the future. undefined: nothing is wrong. */
+export function issuedWrong(claims: Claims, processNowMs: number, skewSeconds: number): string | undefined {
+  const issuedAt = own(claims, 'iat');
+  if (issuedAt === undefined) return undefined;
+  if (!isFiniteNumber(issuedAt)) return 'iat is no number';
+  return issuedAt <= processNowMs / 1000 + skewSeconds ? undefined : 'the token was issued in the future';
+}
+
+interface Remembered<Product> {
+  readonly keys: KeySource;
+  readonly set: KeySet;
+  readonly result: TokenResult<Product>;
+}
+
+interface Chosen<Product> {
+  readonly token: ParsedToken;
+  readonly algorithm: SignatureAlgorithm;
+  readonly kid: string | undefined;
+  readonly rules: TokenRules<Product>;
 }
 
 /** Logout tokens, security events and our own states have types of their own. RFC 7519 section 5.1, RFC 9068. */
@@ -187,24 +208,6 @@ async function verify<Product>(
   if (rules.cloudflare && own(claims, 'type') === 'org') return refusal('the token is for the organisation only');
   const result = Object.freeze({ state: 'verified' as const, product: rules.accept(claims) });
   return { set: lookup.set, expiresAt, endMs: (expiresAt + skewSeconds) * 1000, result };
-}
-
-async function isSignedByAny(
-  compact: string,
-  keys: readonly { readonly key: Parameters<typeof hasSignature>[1] }[],
-  algorithm: SignatureAlgorithm,
-): Promise<boolean> {
-  for (const { key } of keys) {
-    if (await hasSignature(compact, key, algorithm)) return true;
-  }
-  return false;
-}
-
-function issuedWrong(claims: Claims, processNowMs: number, skewSeconds: number): string | undefined {
-  const issuedAt = own(claims, 'iat');
-  if (issuedAt === undefined) return undefined;
-  if (!isFiniteNumber(issuedAt)) return 'iat is no number';
-  return issuedAt <= processNowMs / 1000 + skewSeconds ? undefined : 'the token was issued in the future';
 }
 
 function audienceWrong(claims: Claims, accepted: readonly string[]): string | undefined {

@@ -23,12 +23,16 @@ export function locatedFaults(
       seen.add(key);
       return true;
     })
-    .toSorted(
-      (a, b) =>
-        byText(a.fault.place.file, b.fault.place.file) ||
-        a.position.line - b.position.line ||
-        a.position.column - b.position.column,
-    );
+    .toSorted(byPlace);
+}
+
+/** Sorts by file, line and column. */
+export function byPlace(a: LocatedFault, b: LocatedFault): number {
+  return (
+    byText(a.fault.place.file, b.fault.place.file) ||
+    a.position.line - b.position.line ||
+    a.position.column - b.position.column
+  );
 }
 
 /** Faults and warnings as `postern validate` prints them, sorted by place; "" where there are none.

@@ -148,6 +148,16 @@ export function ruleScope(lookups: Lookups): RuleScope {
   };
 }
 
+/** Whether some group or policy has a rule of this type. */
+export function hasRule(set: PolicySet, word: string): boolean {
+  const has = (rules: RuleSetObject): boolean => rulesOf(rules).some((rule) => rule.word === word);
+  return (
+    set.groups.some(has) ||
+    set.policies.some(has) ||
+    set.applications.some(({ policies }) => policies.some((policy) => 'include' in policy && has(policy)))
+  );
+}
+
 /** Every rule of a set of rules. */
 export function rulesOf(set: RuleSetObject): readonly RuleObject[] {
   return [...set.include, ...set.require, ...set.exclude];

@@ -60,6 +60,7 @@ export const policyShape = exactObject({
   updated_at: ignored(),
   reusable: ignored(),
   app_count: ignored(),
+  account_id: ignored(),
 });
 
 const keysShape = z

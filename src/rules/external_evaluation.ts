@@ -20,6 +20,7 @@ export const externalEvaluation: RuleType<ShapeOutput<typeof shape>> = {
     { fact: 'location' },
     { fact: 'certificate' },
     { fact: 'service_token' },
+    { fact: 'posture' },
     { fact: 'external_evaluation', evaluateUrl, keysUrl },
   ],
   link({ value, place }, scope, report) {

@@ -76,6 +76,27 @@ export function isPrivateAddress(address: Address): boolean {
   return PRIVATE_RANGES.has(ipaddr.fromByteArray([...address.bytes]).range());
 }
 
+/** From how far away an address can be reached. `none`: by nobody as a server: unspecified, link-local (where clouds
+ *  keep credentials), multicast, broadcast. An IPv6 address that stands for an IPv4 one (NAT64, 6to4, IPv4-compatible:
+ *  RFC 6052, RFC 3056, RFC 4291) reaches what that one reaches. */
+export function reachOf(address: Address): 'any' | 'loopback' | 'none' {
+  const range = ipaddr.fromByteArray([...address.bytes]).range();
+  if (range === 'loopback') return 'loopback';
+  if (UNREACHABLE_RANGES.has(range)) return 'none';
+  const embedded = embeddedAddress(address);
+  return embedded ? reachOf(embedded) : 'any';
+}
+
+const UNREACHABLE_RANGES: ReadonlySet<string> = new Set(['unspecified', 'linkLocal', 'multicast', 'broadcast']);
+
+function embeddedAddress({ family, bytes }: Address): Address | undefined {
+  if (family === 4) return undefined;
+  if (bytes[0] === 0x20 && bytes[1] === 0x02) return addressFromBytes(bytes.slice(2, 6));
+  const isNat64 = bytes[0] === 0 && bytes[1] === 0x64 && bytes[2] === 0xff && bytes[3] === 0x9b;
+  const isZero = bytes.subarray(0, 8).every((byte) => byte === 0);
+  return isNat64 || isZero ? addressFromBytes(bytes.slice(12)) : undefined;
+}
+
 const PRIVATE_RANGES: ReadonlySet<string> = new Set([
   'private',
   'carrierGradeNat',

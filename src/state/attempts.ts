@@ -30,8 +30,9 @@ export interface Attempt {
 export interface Attempts {
   /** Never fails: while the store does not answer, everybody is asked as if for the first time. */
   count(stepUp: StepUp): Attempt | Promise<Attempt>;
-  /** The user was let in: what was asked of him there is forgotten. Nobody waits for it. */
-  clear(identity: Identity, application: string, nowMs: number): void;
+  /** The user was let in: what was asked of him there is forgotten. Nobody waits for it. True: it was asked by this
+   *  process within the last ten minutes, so a step-up has succeeded. */
+  clear(identity: Identity, application: string, nowMs: number): boolean;
 }
 
 /** Counts in the state store; a count is forgotten ten minutes after its last attempt.
@@ -41,13 +42,16 @@ export interface Attempts {
  *  hears twice a minute for each application. What another replica counts within that time is forgotten by the first
  *  allow after it. */
 export function createAttempts({ store, keys }: State): Attempts {
-  const forgotten = createCache<string, true>({ entriesMax: FORGOTTEN_MAX });
+  const forgotten = createCache<string, true>({ entriesMax: REMEMBERED_MAX });
+  const asked = createCache<string, true>({ entriesMax: REMEMBERED_MAX });
   return {
     count({ identity, application, requirement, byRedirect, nowMs, attemptsMax }) {
+      const name = localName(identity, application);
+      asked.set(name, true, nowMs + LIFETIME_MS);
       const event = byRedirect ? undefined : authenticationEvent(identity);
       // Nothing tells one call of such a program from the next: parallel ones would be refused at once.
       if (!byRedirect && event === undefined) return FIRST;
-      forgotten.delete(localName(identity, application));
+      forgotten.delete(name);
       try {
         const counted = store.countAttempt(keys.identityKeys(identity)[0], {
           field: attemptField(application, requirement),
@@ -63,7 +67,9 @@ export function createAttempts({ store, keys }: State): Attempts {
     },
     clear(identity, application, nowMs) {
       const name = localName(identity, application);
-      if (forgotten.get(name, nowMs)) return;
+      const hasSucceeded = asked.size > 0 && asked.get(name, nowMs) === true;
+      if (hasSucceeded) asked.delete(name);
+      if (forgotten.get(name, nowMs)) return hasSucceeded;
       forgotten.set(name, true, nowMs + FORGOTTEN_MS);
       const again = (): void => forgotten.delete(name);
       try {
@@ -72,6 +78,7 @@ export function createAttempts({ store, keys }: State): Attempts {
       } catch {
         again();
       }
+      return hasSucceeded;
     },
   };
 }
@@ -79,7 +86,7 @@ export function createAttempts({ store, keys }: State): Attempts {
 const FIRST: Attempt = Object.freeze({ isExhausted: false, attempt: 1 });
 const LIFETIME_MS = 600_000;
 const FORGOTTEN_MS = 30_000;
-const FORGOTTEN_MAX = 10_000;
+const REMEMBERED_MAX = 10_000;
 
 function attemptOf({ isExhausted, count }: { readonly isExhausted: boolean; readonly count: number }): Attempt {
   return { isExhausted, attempt: Math.max(1, count) };

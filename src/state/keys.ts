@@ -14,7 +14,7 @@ export interface StateKeys {
   /** Names of the record of an issuer's subject: base64url(HMAC-SHA-256(key, "user" NUL issuer NUL subject)). */
   userKeys(issuer: string, subject: string): Hashes;
   /** Names for whoever this is. One without a subject (trusted headers) is told by his e-mail address. */
-  identityKeys(identity: Identity): Hashes;
+  identityKeys(identity: Pick<Identity, 'issuer' | 'subject' | 'email'>): Hashes;
   /** Of IPv4 the whole address, of IPv6 its /64. */
   addressHashes(address: Address): Hashes;
   nonceHashes(nonce: string): Hashes;

@@ -157,12 +157,15 @@ function learnMachine(
   if (!machine) return { machines: young, outcome: undefined };
   const { presented, marks, fresh } = machine;
   const recall = presented && recallMachine(young, presented, nowMs);
-  if (recall?.state === 'known') {
+  if (presented && recall?.state === 'known') {
     const { machine: known } = recall;
+    const { nonceHashes, sequenceHashes } = presented;
     const used: MachineRecord = {
       ...known,
-      // Whichever of the two nonces came, the browser may hold the current one, from an answer on its way.
-      previousHash: known.sequenceHash,
+      nonceHash: nonceHashes[0],
+      // Whichever of the two nonces came, the browser may hold the current one, from an answer on its way. Hashed
+      // under the newer key where that can be done: the older one will go.
+      previousHash: sequenceHashes.includes(known.sequenceHash) ? sequenceHashes[0] : known.sequenceHash,
       sequenceHash: fresh.sequenceHash,
       marks: machine.refreshMarks ? marks : known.marks,
       usedMs: Math.max(known.usedMs, nowMs),

@@ -245,9 +245,16 @@ describe('time', () => {
   });
 
   it('a caller that has gone away counts as no decision', () => {
-    const watched = parts();
+    let settled = 0;
+    const watched = parts({
+      settle: (decision) => {
+        settled += 1;
+        return { decision, attempt: 1 };
+      },
+    });
     void createCheck(watched)(bytesFor('open.example.com'), { ...CALL, cancelled: true });
     expect(watched.finished).toEqual([]);
+    expect(settled).toBe(0);
   });
 });
 

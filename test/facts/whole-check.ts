@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createCheck } from '../../src/envoy/check.ts';
-import type { CheckFinished } from '../../src/envoy/check.ts';
+import type { CheckFinished, CheckParts } from '../../src/envoy/check.ts';
 import { createLoader } from '../../src/revision.ts';
 import type { LoaderOptions, Revision } from '../../src/revision.ts';
 import { decodeResponse, encodeRequest, metadataOf } from '../envoy/official.ts';
@@ -36,10 +36,15 @@ export interface Whole {
   close(): void;
 }
 
+export interface WholeOptions extends Omit<LoaderOptions, 'folder' | 'overrides' | 'makesKeys'> {
+  /** After the decision; absent: nothing happens then. */
+  readonly settle?: CheckParts['settle'];
+}
+
 /** Writes the files, beside the key of `token-maker.ts`, and loads them. Throws where they have faults. */
 export async function wholeCheck(
   files: Readonly<Record<string, string>>,
-  options: Omit<LoaderOptions, 'folder' | 'overrides' | 'makesKeys'>,
+  { settle = (decision) => ({ decision, attempt: 1 }), ...options }: WholeOptions,
 ): Promise<Whole> {
   const folder = mkdtempSync(join(tmpdir(), 'postern-whole-'));
   write(folder, {
@@ -60,7 +65,7 @@ export async function wholeCheck(
     nowMs: Date.now,
     monotonicMs: () => performance.now(),
     newId: () => 'id',
-    settle: (decision) => ({ decision, attempt: 1 }),
+    settle,
     watch: {
       stage: () => undefined,
       fact: (fact, _, had) => void facts.push({ fact, had }),
@@ -97,13 +102,15 @@ export async function wholeCheck(
   };
 }
 
-/** A CheckRequest of ann's for orders.example.com, unless `http` says otherwise. */
+/** A CheckRequest of ann's for orders.example.com, unless `http` says otherwise. In it `timeMs` is the request's
+ *  time, `address` the client's. */
 export function checkRequest(http: Readonly<Record<string, unknown>>): Uint8Array {
-  const { headers, ...rest } = http;
+  const { headers, timeMs, address = '203.0.113.7', ...rest } = http;
   return encodeRequest({
     attributes: {
-      source: { address: { socket_address: { address: '203.0.113.7', port_value: 51000 } } },
+      source: { address: { socket_address: { address, port_value: 51000 } } },
       request: {
+        ...(typeof timeMs === 'number' ? { time: { seconds: Math.floor(timeMs / 1000) } } : {}),
         http: {
           method: 'POST',
           host: 'orders.example.com',

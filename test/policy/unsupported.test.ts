@@ -37,17 +37,11 @@ ${more}`;
 }
 
 describe('a file that asks for what has no facts yet is refused, never half obeyed', () => {
-  it('external_evaluation', async () => {
-    const rule =
-      '{ external_evaluation: { evaluate_url: "https://p.example.com/e", keys_url: "https://p.example.com/k" } }';
-    const policies = `applications: [{ id: ${APPLICATION}, name: O, destinations: [o.example.com], policies: [{ name: A, decision: allow, include: [${rule}] }] }]\n`;
-    expect(await codesOf(policies, 'external_evaluation: { allow_hosts: [p.example.com] }\n')).toEqual([
-      'rule_unsupported',
-    ]);
-  });
-
-  it('risk_scores: { from: state }', async () => {
-    expect(await codesOf('', 'risk_scores: { from: state }\n')).toContain('setting_unsupported');
+  it('riskEngineContexts', async () => {
+    const engines = `risk_engines: [{ id: 22222222-0000-4000-8000-000000000001, name: E, url: "https://e.example.com", company_id: c, risk_provider: p, identifier: i, rules: [{ id: 22222222-0000-4000-8000-000000000002, name: high, item: Risk, operator: GREATER_THAN, value: 65 }] }]\n`;
+    const context =
+      'riskEngineContexts: [{ name: e, riskPoint: 100, transactionRuleRisks: [{ transactionRuleId: high, riskPoint: 50 }] }]';
+    expect(await codesOf(withContext(context, engines))).toEqual(['context_unsupported']);
   });
 
   it.each([

@@ -70,6 +70,18 @@ describe.each([
     expect(await attempts.count(asked({ identity: event(3) }))).toEqual({ isExhausted: false, attempt: 1 });
   });
 
+  it('knows whether letting in was the success of a step-up, once, and for ten minutes', async () => {
+    const attempts = attemptsOn(open());
+    expect(attempts.clear(event(0), 'orders', NOW)).toBe(false);
+    await attempts.count(asked({ identity: event(1) }));
+    expect(attempts.clear(event(2), 'billing', NOW)).toBe(false);
+    expect(attempts.clear(event(2, 'bob'), 'orders', NOW)).toBe(false);
+    expect(attempts.clear(event(2), 'orders', NOW + 599_999)).toBe(true);
+    expect(attempts.clear(event(2), 'orders', NOW + 599_999)).toBe(false);
+    await attempts.count(asked({ identity: event(3) }));
+    expect(attempts.clear(event(4), 'orders', NOW + 600_000)).toBe(false);
+  });
+
   it('starts anew each time the user was let in, however often', async () => {
     const attempts = attemptsOn(open());
     for (let round = 0; round < 3; round += 1) {
