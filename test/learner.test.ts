@@ -15,6 +15,7 @@ const PASSWORD =
   'lowRiskAuthenticationFlow: { name: Password }, mediumRiskAuthenticationFlow: { name: Password and Second Factor }, highRiskAuthenticationFlow: { name: Password and Second Factor }';
 const SETTINGS = `${IDENTITY}geo: { headers: { country: cf-ipcountry, city: cf-ipcity, latitude: cf-iplatitude, longitude: cf-iplongitude } }\n`;
 const NAVIGATION = { 'sec-fetch-mode': 'navigate' };
+const NOWHERE = { 'cf-ipcountry': '', 'cf-ipcity': '' };
 const PORTO = { 'cf-ipcountry': 'PT', 'cf-ipcity': 'Porto', 'cf-iplatitude': '41.15', 'cf-iplongitude': '-8.62' };
 
 function policies(rule: string): string {
@@ -259,5 +260,31 @@ describe('memory', () => {
       expect(await after.ask(weak({ cookie: either }))).toMatchObject({ outcome: 'allow', risk_score: 0 });
     const forgotten = await remembering(rule, store, createStateKeys([OLD]));
     expect(await forgotten.ask(weak({ cookie }))).toMatchObject({ outcome: 'step_up' });
+  });
+});
+
+describe('places told by an address', () => {
+  const CHECKED = 'risk: { location_check_ip: true }\n';
+  const WITH_PLACE = PORTO;
+  const WITHOUT = {};
+  it.each<[string, string, object, readonly [learned: string, then: string], 'LOW' | 'MEDIUM']>([
+    ['a private address', '', WITHOUT, ['10.20.0.4', '10.20.0.4'], 'LOW'],
+    ['another private address', '', WITHOUT, ['10.20.0.4', '10.20.0.5'], 'MEDIUM'],
+    ['a public address tells no place', '', WITHOUT, ['203.0.113.7', '203.0.113.7'], 'MEDIUM'],
+    ['a named place, whatever the address', '', WITH_PLACE, ['203.0.113.7', '203.0.113.8'], 'LOW'],
+    ['a named place, with its address', CHECKED, WITH_PLACE, ['203.0.113.7', '203.0.113.7'], 'LOW'],
+    ['a named place, with another', CHECKED, WITH_PLACE, ['203.0.113.7', '203.0.113.8'], 'MEDIUM'],
+    ['the same address in IPv6', CHECKED, WITH_PLACE, ['203.0.113.7', '::ffff:203.0.113.7'], 'LOW'],
+    ['the same /64', CHECKED, WITH_PLACE, ['2001:db8:0:1::1', '2001:db8:0:1:ffff::2'], 'LOW'],
+    ['another /64', CHECKED, WITH_PLACE, ['2001:db8:0:1::1', '2001:db8:0:2::1'], 'MEDIUM'],
+  ])('%s', async (_, settings, place, [learned, then], level) => {
+    const whole = await remembering('locationHistoryContext: { riskPoint: 50 }', memory());
+    await whole.reload({ 'postern.yaml': `${SETTINGS}${settings}` });
+    const ask = async (kind: typeof weak, address: string): Promise<Readonly<Record<string, unknown>>> => {
+      const http = kind({ ...PORTO, ...NOWHERE, ...place });
+      return whole.ask({ ...http, address });
+    };
+    expect(await ask(strong, learned)).toMatchObject({ outcome: 'allow', risk_level: 'MEDIUM' });
+    expect(await ask(weak, then)).toMatchObject({ risk_level: level });
   });
 });
