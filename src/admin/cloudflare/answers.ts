@@ -48,6 +48,18 @@ export function invalid(revision: string, code: string, text: string, pointer?: 
   return failure(revision, 400, [invalidError(code, text, pointer)]);
 }
 
+/** 400 with one error for each. */
+export function invalidAll(
+  revision: string,
+  faults: readonly { readonly code: string; readonly text: string; readonly pointer: string | undefined }[],
+): AdminResponse {
+  return failure(
+    revision,
+    400,
+    faults.map(({ code, text, pointer }) => invalidError(code, text, pointer)),
+  );
+}
+
 export function notFound(revision: string): AdminResponse {
   return failure(revision, 404, [{ code: 12135, message: 'access.api.error.not_found: no such object' }]);
 }
@@ -60,10 +72,9 @@ export function forbidden(revision: string): AdminResponse {
 export function writeRefused(revision: string, refusal: WriteRefusal, noun: string, name: string): AdminResponse {
   switch (refusal.kind) {
     case 'faults':
-      return failure(
+      return invalidAll(
         revision,
-        400,
-        refusal.faults.map(({ code, text, mend, pointer }) => invalidError(code, `${text}; ${mend}`, pointer)),
+        refusal.faults.map(({ code, text, mend, pointer }) => ({ code, text: `${text}; ${mend}`, pointer })),
       );
     case 'in_use':
       return invalid(

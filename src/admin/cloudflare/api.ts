@@ -2,16 +2,28 @@
 import type { Managed } from '../managed.ts';
 import type { AdminGroup } from '../server.ts';
 import { refused } from './answers.ts';
+import { applicationEndpoints } from './applications.ts';
 import { routesOf } from './call.ts';
 import { presentedCredentials } from './credentials.ts';
 import { groupEndpoints } from './groups.ts';
+import { identityProviderEndpoints, scimGroupEndpoints } from './identity-providers.ts';
+import { listEndpoints } from './lists.ts';
+import { policyEndpoints } from './policies.ts';
+import { serviceTokenEndpoints } from './service-tokens.ts';
 import { createWrites } from './writes.ts';
 
 export function cloudflareApi(managed: Managed): AdminGroup {
   const writes = createWrites({ managed });
+  const anywhere = [
+    ...groupEndpoints(writes),
+    ...serviceTokenEndpoints(writes, Date.now),
+    ...applicationEndpoints(),
+    ...identityProviderEndpoints(),
+  ];
+  const inAccounts = [...listEndpoints(writes, Date.now), ...policyEndpoints(writes), ...scimGroupEndpoints()];
   return {
     prefix: '/client/v4',
-    routes: routesOf(groupEndpoints(writes), ['accounts', 'zones'], managed),
+    routes: [...routesOf(anywhere, ['accounts', 'zones'], managed), ...routesOf(inAccounts, ['accounts'], managed)],
     presented: presentedCredentials,
     refuse: (refusal, request) => refused(managed.current().id, refusal, request),
   };

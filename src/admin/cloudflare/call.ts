@@ -2,7 +2,10 @@
 import { parseJson } from '../../policy/json.ts';
 import type { AdminRevision, Managed } from '../managed.ts';
 import type { AdminCaller, AdminRequest, AdminResponse, AdminRoute } from '../server.ts';
-import { forbidden, invalid, success } from './answers.ts';
+import { nearest } from '../../shared/nearest.ts';
+import { quoted } from '../../shared/shape.ts';
+import { pointerTo } from '../managed-faults.ts';
+import { forbidden, invalid, invalidAll, success } from './answers.ts';
 
 export type Data = Readonly<Record<string, unknown>>;
 
@@ -95,6 +98,47 @@ export function paged(call: Call, items: readonly unknown[]): AdminResponse {
     total_count: items.length,
     total_pages: Math.ceil(items.length / perPage),
   });
+}
+
+/** The `{id}` of the path, as it came. */
+export function idOf({ request }: Call): string {
+  return request.parameters.get('id') ?? '';
+}
+
+/** The answer to a body that has another id than the path; undefined where it has the same or none. */
+export function otherId(body: Data, id: string, revision: AdminRevision): AdminResponse | undefined {
+  const sent = body['id'];
+  if (sent === undefined || (typeof sent === 'string' && sent.toLowerCase() === id)) return undefined;
+  return invalid(revision.id, 'id_changed', 'expected the id of the path or none, found another', '/id');
+}
+
+/** The answer to a body with keys that are not `known`, each with the nearest that is; undefined where there is none.
+ *  For bodies that are no object of a policy file, whose keys the loader does not see. */
+export function unknownKeys(body: Data, known: readonly string[], revision: AdminRevision): AdminResponse | undefined {
+  const unknown = Object.keys(body).filter((key) => !known.includes(key));
+  if (unknown.length === 0) return undefined;
+  return invalidAll(
+    revision.id,
+    unknown.map((key) => {
+      const near = nearest(key, known);
+      const mend = near === undefined ? `known keys here: ${known.join(', ')}` : `did you mean ${quoted(near)}?`;
+      return { code: 'key_unknown', text: `unknown key ${quoted(key)}; ${mend}`, pointer: pointerTo([key]) };
+    }),
+  );
+}
+
+/** Those whose name is `name`, letter case ignored, and whose name holds `search`, or whose id it is. */
+export function sought<T extends { readonly id: string; readonly name: string }>(
+  call: Call,
+  objects: readonly T[],
+): readonly T[] {
+  const name = parameter(call, 'name')?.toLowerCase();
+  const search = parameter(call, 'search')?.toLowerCase();
+  return objects.filter(
+    (object) =>
+      (name === undefined || object.name.toLowerCase() === name) &&
+      (search === undefined || object.name.toLowerCase().includes(search) || object.id === search),
+  );
 }
 
 /** A parameter of the query; undefined where it is absent or empty. */

@@ -1,13 +1,12 @@
 /** Access groups. Source: https://developers.cloudflare.com/api/resources/zero_trust/subresources/access/subresources/groups/ */
 import type { GroupObject } from '../../policy/objects.ts';
-import type { AdminRevision } from '../managed.ts';
 import type { AdminResponse } from '../server.ts';
-import { invalid, notFound, success, writtenTime } from './answers.ts';
-import { bodyOf, isRefusal, paged, parameter } from './call.ts';
+import { notFound, success, writtenTime } from './answers.ts';
+import { bodyOf, idOf, isRefusal, otherId, paged, sought } from './call.ts';
 import type { Call, Data, Endpoint } from './call.ts';
 import { inOrder, objectOf } from './writes.ts';
 import type { Writes } from './writes.ts';
-import { RULES_MAX, rulesSent } from './rule-sets.ts';
+import { rulesSent, tooManyRules } from './rule-sets.ts';
 
 export function groupEndpoints(writes: Writes): readonly Endpoint[] {
   const one = 'access/groups/{id}';
@@ -37,14 +36,7 @@ export function groupOut(group: GroupObject): Data {
 }
 
 function list(call: Call): AdminResponse {
-  const name = parameter(call, 'name')?.toLowerCase();
-  const search = parameter(call, 'search')?.toLowerCase();
-  const found = inOrder(call.revision, 'groups').filter(
-    (group) =>
-      (name === undefined || group.name.toLowerCase() === name) &&
-      (search === undefined || group.name.toLowerCase().includes(search) || group.id === search),
-  );
-  return paged(call, found.map(groupOut));
+  return paged(call, sought(call, inOrder(call.revision, 'groups')).map(groupOut));
 }
 
 function get(call: Call): AdminResponse {
@@ -57,7 +49,7 @@ async function create(call: Call, writes: Writes): Promise<AdminResponse> {
   const body = bodyOf(call);
   if (isRefusal(body)) return body.response;
   const sent = content(body);
-  const problem = tooMany(call.revision, sent);
+  const problem = tooManyRules(call.revision, sent);
   if (problem) return problem;
   return writes.create(call, {
     key: 'groups',
@@ -72,12 +64,12 @@ async function replace(call: Call, writes: Writes): Promise<AdminResponse> {
   const body = bodyOf(call);
   if (isRefusal(body)) return body.response;
   const sent = content(body);
-  const problem = tooMany(call.revision, sent);
+  const problem = tooManyRules(call.revision, sent);
   if (problem) return problem;
   return writes.replace(call, {
     key: 'groups',
     id: idOf(call),
-    content: (group, revision) => otherId(body, group, revision) ?? sent,
+    content: (group, revision) => otherId(body, group.id, revision) ?? sent,
     shown: (group, revision) => success(revision.id, 200, groupOut(group)),
   });
 }
@@ -95,23 +87,4 @@ function content(body: Data): Data {
   const { id: _, uid: __, created_at: ___, updated_at: ____, is_default: isDefault, ...rest } = body;
   const isOff = isDefault === undefined || (Array.isArray(isDefault) && isDefault.length === 0);
   return { ...rulesSent(rest), is_default: isOff ? false : isDefault };
-}
-
-function tooMany(revision: AdminRevision, sent: Data): AdminResponse | undefined {
-  const count = ['include', 'exclude', 'require'].reduce((sum, key) => {
-    const rules = sent[key];
-    return sum + (Array.isArray(rules) ? rules.length : 0);
-  }, 0);
-  if (count <= RULES_MAX) return undefined;
-  return invalid(revision.id, 'rules_too_many', `expected at most ${RULES_MAX} rules, found ${count}`);
-}
-
-function otherId(body: Data, group: GroupObject, revision: AdminRevision): AdminResponse | undefined {
-  const { id } = body;
-  if (id === undefined || (typeof id === 'string' && id.toLowerCase() === group.id)) return undefined;
-  return invalid(revision.id, 'id_changed', 'expected the id of the path or none, found another', '/id');
-}
-
-function idOf({ request }: Call): string {
-  return request.parameters.get('id') ?? '';
 }

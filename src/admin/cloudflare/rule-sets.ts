@@ -1,8 +1,8 @@
 /** Bodies with include, exclude and require. */
+import type { AdminRevision } from '../managed.ts';
+import type { AdminResponse } from '../server.ts';
+import { invalid } from './answers.ts';
 import type { Data } from './call.ts';
-
-/** Of one object, all three lists together. */
-export const RULES_MAX = 10_000;
 
 /** The body with all three lists where they can be told, and provider rules with `identity_provider_id` where old
  *  clients wrote `connection_id`. Rules are otherwise kept as they are, right or wrong. */
@@ -14,6 +14,18 @@ export function rulesSent(body: Data): Data {
     require: rules(body['require'] ?? []),
   };
 }
+
+/** The answer to an object with too many rules, all three lists together; undefined where they are few enough. */
+export function tooManyRules(revision: AdminRevision, sent: Data): AdminResponse | undefined {
+  const count = ['include', 'exclude', 'require'].reduce((sum, key) => {
+    const list = sent[key];
+    return sum + (Array.isArray(list) ? list.length : 0);
+  }, 0);
+  if (count <= RULES_MAX) return undefined;
+  return invalid(revision.id, 'rules_too_many', `expected at most ${RULES_MAX} rules, found ${count}`);
+}
+
+const RULES_MAX = 10_000;
 
 function rules(written: unknown): unknown {
   return Array.isArray(written) ? written.map(rule) : written;

@@ -5,7 +5,7 @@ import type { PolicySet } from '../../policy/objects.ts';
 import { NOUNS } from '../../policy/owners.ts';
 import { FILE_KEYS } from '../../policy/shape.ts';
 import { isManaged } from '../managed.ts';
-import type { AdminRevision, Managed, Plan } from '../managed.ts';
+import type { AdminRevision, Managed, Plan, WriteRefusal } from '../managed.ts';
 import type { AdminCaller, AdminResponse } from '../server.ts';
 import { invalid, notFound, timeText, writeRefused } from './answers.ts';
 import type { Call, Data } from './call.ts';
@@ -23,7 +23,7 @@ export interface Creation<K extends ManagedKey> {
   readonly key: K;
   /** As sent, by which a repetition is told. */
   readonly sent: Data;
-  /** What is written besides id and times. Called once for each object that is made. */
+  /** What is written besides id and times. Called once. */
   readonly content: () => Data;
   readonly shown: Shown<K>;
   /** Repetitions are only those that a client says are: objects of this kind may be made alike on purpose. */
@@ -34,8 +34,11 @@ export interface Replacement<K extends ManagedKey> {
   readonly key: K;
   /** In any letter case. */
   readonly id: string;
-  /** The object's new content without id and times, or an answer that refuses. */
+  /** The object's new content without id and times, or an answer that refuses. May be called more than once: what it
+   *  gave last is what is written. */
   readonly content: (object: ObjectOf<K>, revision: AdminRevision) => Data | AdminResponse;
+  /** Where in the body that stands which is at fault in the object; RFC 6901. The same where absent. */
+  readonly inBody?: (pointer: string) => string;
   readonly shown: Shown<K>;
 }
 
@@ -69,10 +72,11 @@ export function createWrites({ managed, now = Date.now, newId = randomUUID }: Wr
     key: ManagedKey,
     name: string,
     plan: (revision: AdminRevision) => Plan<AdminResponse>,
+    inBody: (pointer: string) => string = (pointer) => pointer,
   ): Promise<AdminResponse> {
     const outcome = await managed.write(caller, plan);
     if ('answer' in outcome) return outcome.answer;
-    return writeRefused(managed.current().id, outcome.refused, NOUNS[FILE_KEYS[key].kind], name);
+    return writeRefused(managed.current().id, inTermsOf(outcome.refused, inBody), NOUNS[FILE_KEYS[key].kind], name);
   }
 
   function existing<K extends ManagedKey>(
@@ -109,8 +113,8 @@ export function createWrites({ managed, now = Date.now, newId = randomUUID }: Wr
         };
       });
     },
-    replace(call, { key, id, content, shown }) {
-      return written(call.caller, key, '', (revision) => {
+    replace(call, { key, id, content, shown, inBody }) {
+      const plan = (revision: AdminRevision): Plan<AdminResponse> => {
         const found = existing(revision, key, id);
         if ('answer' in found) return found;
         const { object } = found;
@@ -123,7 +127,8 @@ export function createWrites({ managed, now = Date.now, newId = randomUUID }: Wr
           change: { key, id: object.id, object: { id: object.id, ...next, ...times } },
           done: (after) => shown(theObject(after, key, object.id), after),
         };
-      });
+      };
+      return written(call.caller, key, '', plan, inBody);
     },
     remove(call, { key, id, shown }) {
       const name = objectOf(call.revision, key, id)?.name ?? '';
@@ -185,6 +190,17 @@ function theObject<K extends ManagedKey>(revision: AdminRevision, key: K, id: st
   const object = objectOf(revision, key, id);
   if (!object) throw new Error(`${key} ${id} was written and is not in revision ${revision.id}`);
   return object;
+}
+
+function inTermsOf(refusal: WriteRefusal, inBody: (pointer: string) => string): WriteRefusal {
+  if (refusal.kind !== 'faults') return refusal;
+  return {
+    kind: 'faults',
+    faults: refusal.faults.map((one) => ({
+      ...one,
+      pointer: one.pointer === undefined ? undefined : inBody(one.pointer),
+    })),
+  };
 }
 
 function definedElsewhere(
