@@ -254,6 +254,8 @@ export function createMetrics(options: { readonly nodeMetrics?: boolean } = {}):
       expiries = all;
     },
     cacheRequest(cache, result) {
+      // A cache in which nothing was found yet has a share of 0, not none.
+      if (caches.of(cache).below.size === 0) for (const one of ['hit', 'miss']) caches.of(cache, one);
       caches.of(cache, result).value += 1;
     },
     stateError(operation) {
