@@ -2,7 +2,8 @@
  *  clock starts at the time a check was due, so that a pause of the server or the client counts for all it delays. */
 import { quantile } from './material.mjs';
 
-/** p50, p99, p99.9 and the longest in milliseconds at so many checks a second. */
+/** p50, p99, p99.9 and the longest in milliseconds at so many checks a second.
+ *  @param request Bytes, or a function that gives the bytes of the next check. */
 export async function measureLatency(server, request, { rate, seconds }) {
   await run(server, request, dueTimes(rate, 1));
   const times = await run(server, request, dueTimes(rate, seconds));
@@ -24,6 +25,7 @@ function dueTimes(rate, seconds) {
 }
 
 function run(server, request, due) {
+  const next = typeof request === 'function' ? request : () => request;
   return new Promise((resolve, reject) => {
     const times = [];
     const began = performance.now();
@@ -34,7 +36,7 @@ function run(server, request, due) {
       while (sent < due.length && due[sent] <= now) {
         const dueAt = due[sent];
         sent += 1;
-        server.call(request, (error) => {
+        server.call(next(), (error) => {
           if (error) return reject(error);
           times.push(performance.now() - began - dueAt);
           return times.length === due.length ? resolve(times) : undefined;

@@ -3,6 +3,7 @@
 import { fork } from 'node:child_process';
 import { cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { measureHistory, STORES } from './history.mjs';
 import { openCheck } from './in-process.mjs';
 import { measureLatency } from './latency.mjs';
 import { createIssuer, mustAllow, requestBytes, writeConfig } from './material.mjs';
@@ -38,6 +39,7 @@ await benchStarts();
 await benchDecide();
 await benchTracing();
 await benchMemory();
+await benchHistory();
 printTable();
 process.exit();
 
@@ -101,6 +103,30 @@ async function benchMemory() {
   }
   const [first, last] = steps;
   addRow('heap, last ÷ first of these', '', '', (last.heapMb / first.heapMb).toFixed(2));
+}
+
+async function benchHistory() {
+  const users = isQuick ? 5_000 : 100_000;
+  for (const store of STORES) {
+    const { plain, learned, userBytes } = await measureHistory(store, { users, seconds: isQuick ? 2 : 15 });
+    const what = `${users.toLocaleString('en')} users in ${store}`;
+    for (const [name, label] of PERCENTILES) {
+      const isGoal = name === 'p99';
+      const isMet = isGoal ? () => learned[name] - plain[name] <= 3 : undefined;
+      add(
+        `${label} ms at 500/s, ${what} (base: no history)`,
+        learned[name],
+        plain[name],
+        2,
+        isGoal ? '+ 3 ms' : '',
+        isMet,
+      );
+    }
+    addRow(`KB for each of ${what}`, (userBytes / 1000).toFixed(1));
+  }
+  const { jsonBytes, memoryBytes } = await inChild('records.mjs', ['--expose-gc']);
+  addRow('KB of a full record', (jsonBytes / 1000).toFixed(1), '', '', '≤ 6.2', jsonBytes <= 6144);
+  addRow('KB in memory for a user whose record is full', (memoryBytes / 1000).toFixed(1));
 }
 
 function inChild(name, execArgv = []) {

@@ -130,19 +130,22 @@ function range(index) {
   return `10.${index >> 8}.${index & 255}.0/24`;
 }
 
-/** The bytes of a CheckRequest of about 2 KB. */
+/** The bytes of a CheckRequest of about 2 KB. `token` undefined: without one; `claims`: as Envoy's jwt_authn filter has
+ *  verified them. */
 export function requestBytes({
   token,
   host = 'app-0.example.com',
   path = '/api/v1/orders?x=1',
   address = '203.0.113.7',
+  headers: more = {},
+  claims,
 }) {
   const headers = {
     ':authority': host,
     ':method': 'GET',
     ':path': path,
     ':scheme': 'https',
-    authorization: `Bearer ${token}`,
+    ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
     accept: 'application/json',
     'user-agent': 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0 Safari/537.36',
     'accept-encoding': 'gzip, deflate, br',
@@ -155,11 +158,26 @@ export function requestBytes({
     'sec-fetch-mode': 'cors',
     'sec-fetch-site': 'same-origin',
     referer: `https://${host}/`,
+    ...more,
   };
   const http = { id: '123', method: 'GET', path, host, scheme: 'https', protocol: 'HTTP/2', headers };
   const source = { address: { socketAddress: { address, portValue: 1234 } } };
   const time = { seconds: String(Math.floor(Date.now() / 1000)) };
-  return Check.requestSerialize({ attributes: { source, request: { time, http } } });
+  const metadataContext = claims && {
+    filterMetadata: { 'envoy.filters.http.jwt_authn': { fields: { payload: structValue(claims) } } },
+  };
+  return Check.requestSerialize({
+    attributes: { source, request: { time, http }, ...(metadataContext && { metadataContext }) },
+  });
+}
+
+/** google.protobuf.Value. */
+function structValue(value) {
+  if (typeof value === 'string') return { stringValue: value };
+  if (typeof value === 'number') return { numberValue: value };
+  if (Array.isArray(value)) return { listValue: { values: value.map(structValue) } };
+  const fields = Object.fromEntries(Object.entries(value).map(([key, one]) => [key, structValue(one)]));
+  return { structValue: { fields } };
 }
 
 /** Whether the bytes of a CheckResponse let the request through. */

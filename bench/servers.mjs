@@ -29,17 +29,19 @@ async function start(args, isPinned) {
   const words = [...(isPinned && canPin ? ['taskset', '-c', '0'] : []), process.execPath, ...args];
   const child = spawn(words[0], words.slice(1), { stdio: ['ignore', 'pipe', 'inherit'] });
   const lines = createInterface({ input: child.stdout });
-  const address = await new Promise((resolve, reject) => {
+  const { check: address, admin } = await new Promise((resolve, reject) => {
     child.once('exit', (code) => reject(new Error(`a server ended with ${code}`)));
     lines.on('line', (line) => {
-      const { msg, check } = JSON.parse(line);
-      if (msg === 'ready') resolve(check);
+      const { msg, ...ready } = JSON.parse(line);
+      if (msg === 'ready') resolve(ready);
       else if (JSON.parse(line).level === 'error') console.error(line);
     });
   });
   const client = new Client(address, credentials.createInsecure());
   return {
     beganMs,
+    /** `host:port` of the admin port; undefined: there is none. */
+    admin,
     /** One check; calls back with an error or the bytes. */
     call: (bytes, done) => void client.makeUnaryRequest(METHOD, same, same, bytes, done),
     check: (bytes) =>
