@@ -637,7 +637,7 @@ function compileRule(
 }
 
 function groupJudge(rule: ResourceRuleObject, scope: RuleScope): Judge | undefined {
-  if (rule.groups.some(isAllGroups)) return undefined;
+  if (rule.groups.some((mention) => isAllGroups(mention, scope.group))) return undefined;
   return anyJudge(
     rule.groups.map((mention) => {
       const group = scope.group(mention.id ?? mention.name ?? '');
@@ -676,7 +676,7 @@ function needsOf(rules: readonly ResourceRuleObject[], scope: RuleScope, factors
   for (const rule of rules) {
     if (learnsOf(rule)) add({ fact: 'history' });
     for (const mention of rule.groups) {
-      if (!isAllGroups(mention)) scope.group(mention.id ?? mention.name ?? '')?.needs.forEach(add);
+      if (!isAllGroups(mention, scope.group)) scope.group(mention.id ?? mention.name ?? '')?.needs.forEach(add);
     }
     for (const { type, context } of rule.factors) factorType(type)?.needs(context, factors).forEach(add);
   }

@@ -37,9 +37,14 @@ export async function linkResourceRules(
   }
 }
 
-/** Whether a resource rule's mention is of everyone. */
-export function isAllGroups({ id, name }: Pick<Mention, 'id' | 'name'>): boolean {
-  return id === undefined ? name === ALL_GROUPS.name : id === ALL_GROUPS.id;
+/** Whether a resource rule's mention is of everyone: by the built-in id, or by the name, which no group may take. An
+ *  export has the name beside an id of its own; an id that is some group's decides.
+ *  @param group The group of an id; undefined: there is none. */
+export function isAllGroups(
+  { id, name }: Pick<Mention, 'id' | 'name'>,
+  group: (id: string) => object | undefined,
+): boolean {
+  return id === ALL_GROUPS.id || (name === ALL_GROUPS.name && (id === undefined || group(id) === undefined));
 }
 
 const FACTORS = new Map(factorTypes.map((type) => [type.name, type]));
@@ -77,7 +82,7 @@ function linkRule(rule: ResourceRuleObject, set: PolicySet, lookups: Lookups, re
     );
   }
   for (const mention of rule.groups) {
-    if (isAllGroups(mention) || lookups.groupObject(mention.id ?? mention.name ?? '')) continue;
+    if (isAllGroups(mention, lookups.groupObject) || lookups.groupObject(mention.id ?? mention.name ?? '')) continue;
     report(
       unknown(
         'group_unknown',
@@ -106,7 +111,10 @@ function linkRule(rule: ResourceRuleObject, set: PolicySet, lookups: Lookups, re
     );
   }
   for (const mention of rule.domainIdps) linkProvider(mention, lookups, report);
-  if (rule.skipSecondFactorIfUserNotExist && !rule.groups.some(isAllGroups)) {
+  if (
+    rule.skipSecondFactorIfUserNotExist &&
+    !rule.groups.some((mention) => isAllGroups(mention, lookups.groupObject))
+  ) {
     report(
       fault(
         at(rule.place, 'skipSecondFactorIfUserNotExist'),

@@ -34,7 +34,8 @@ function warnOfProviders(flow: FlowObject, lookups: Lookups, report: Report): vo
 
 function warnOfMentions(rule: ResourceRuleObject, lookups: Lookups, report: Report): void {
   for (const mention of rule.groups) {
-    if (!isAllGroups(mention)) warnOfName(mention, lookups.groupObject(mention.id ?? '')?.name, report);
+    if (!isAllGroups(mention, lookups.groupObject))
+      warnOfName(mention, lookups.groupObject(mention.id ?? '')?.name, report);
   }
   for (const mention of rule.acrs) warnOfName(mention, lookups.acr(mention)?.name, report);
   for (const mention of rule.domainIdps) warnOfName(mention, lookups.mentionedProvider(mention)?.name, report);

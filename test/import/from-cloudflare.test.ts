@@ -1,21 +1,19 @@
 /** docs/from-cloudflare.md, followed: its own commands, run by a shell with curl and jq, against a server that answers
  *  as Cloudflare's API does for an account of some thirty objects; then the program itself on what came of it. */
-import { execFile, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { checkClient } from '../envoy/check-client.ts';
 import { decodeResponse, encodeRequest, metadataOf } from '../envoy/official.ts';
 import { startPostern } from '../../src/demo/parts.ts';
 import type { Postern } from '../../src/demo/parts.ts';
+import { needPrograms, postern, runShell, shellBlocks } from './shell.ts';
+import type { Ran } from './shell.ts';
 
-const ROOT = join(import.meta.dirname, '../..');
-const PAGE = readFileSync(join(ROOT, 'docs/from-cloudflare.md'), 'utf8');
 const ACCOUNT = '023e105f4ecef8ad9ca31a8372d0c353';
 const TOKEN = 'token-of-the-test';
 const SECRETS: Readonly<Record<string, string>> = {
@@ -41,10 +39,7 @@ const server = createServer((request, response) => {
 });
 
 beforeAll(async () => {
-  for (const program of ['curl', 'jq', 'bash']) {
-    if (spawnSync(program, ['--version']).status !== 0)
-      throw new Error(`${program} is missing; get it with: node test/real-parts.mjs ${program}`);
-  }
+  needPrograms('curl', 'jq', 'bash');
   work = mkdtempSync(join(tmpdir(), 'postern-import-'));
   await new Promise<void>((resolve) => {
     server.listen(0, '127.0.0.1', resolve);
@@ -58,43 +53,28 @@ afterAll(() => {
 });
 
 /** The commands of the page, in order, without those that the reader fills in. */
-function commands(): string {
-  const blocks = [...PAGE.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, text]) => text ?? '');
-  const [settings = '', copy = '', providers = '', tokens = ''] = blocks;
+function commands(): readonly string[] {
+  const [settings = '', ...blocks] = shellBlocks('from-cloudflare.md');
   expect(settings).toContain('CLOUDFLARE_API_TOKEN=...');
-  const get = settings.split('\n').find((line) => line.startsWith('get()'));
   return [
-    'set -euo pipefail',
     `export CLOUDFLARE_API=${api} CLOUDFLARE_ACCOUNT=${ACCOUNT} CLOUDFLARE_API_TOKEN=${TOKEN}`,
-    get,
-    copy,
-    providers,
-    tokens,
-  ].join('\n');
+    settings.split('\n').find((line) => line.startsWith('get()')) ?? '',
+    ...blocks.slice(0, 3),
+  ];
 }
 
-interface Validated {
-  readonly status: number | null;
-  readonly text: string;
-}
-
-function validate(): Validated {
-  const run = spawnSync(process.execPath, [join(ROOT, 'dist/main.js'), 'validate', '--config', join(work, 'config')], {
-    encoding: 'utf8',
-  });
-  return { status: run.status, text: run.stderr + run.stdout };
-}
+const validate = (): Ran => postern('validate', '--config', join(work, 'config'));
 
 /** In the order of the page. */
 describe.sequential('an account of Cloudflare', () => {
-  let postern: Postern | undefined;
+  let served: Postern | undefined;
 
   afterAll(async () => {
-    await postern?.stop();
+    await served?.stop();
   });
 
   it('is copied by the commands of the page', async () => {
-    await promisify(execFile)('bash', ['-c', commands()], { cwd: work });
+    await runShell(work, commands());
     const objects = Object.values(account).reduce((sum, { result }) => sum + result.length, 0);
     expect(objects).toBeGreaterThanOrEqual(30);
     // Items of lists that take part in rules are fetched, of others they are not.
@@ -153,8 +133,8 @@ describe.sequential('an account of Cloudflare', () => {
     ['nobody at a wildcard', 'nightly.builds.example.com', '/artifacts/1', undefined, 'unauthenticated'],
     ['an unknown host', 'elsewhere.example.com', '/', undefined, 'deny'],
   ] as const)('decides: %s', async (_, host, path, machine, outcome) => {
-    postern ??= await startPostern(join(work, 'config'));
-    const client = checkClient(postern.check);
+    served ??= await startPostern(join(work, 'config'));
+    const client = checkClient(served.check);
     const headers: Record<string, string> = machine
       ? { 'cf-access-client-id': machine.id, 'cf-access-client-secret': SECRETS[machine.id] ?? '' }
       : {};
