@@ -79,8 +79,9 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     onRead: ({ url, failure }) => metrics.keySetRead(url, failure === undefined, Date.now() / 1000),
   });
   let logFailure: FailureLog = () => undefined;
+  const outbound = createOutbound({ guarded: true });
   const evaluations = createExternalEvaluations({
-    outbound: createOutbound({ guarded: true }),
+    outbound,
     onCacheRequest: (result) => metrics.cacheRequest('external_evaluation', result),
     onFailed: (host, why) => logFailure('external_evaluation', 'an external evaluation failed', { host, why }),
   });
@@ -89,6 +90,11 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     overrides,
     keySets,
     evaluations,
+    engines: {
+      outbound,
+      onCacheRequest: (result) => metrics.cacheRequest('risk_engine', result),
+      onFailed: (engine, why) => logFailure('risk_engine', 'a risk engine failed', { engine, why }),
+    },
     makesKeys: true,
     metrics,
     state: () => state,

@@ -30,6 +30,8 @@ import { createLinkedTokens } from './facts/linked-token.ts';
 import { createLocationSource } from './facts/location.ts';
 import { createOutbound } from './facts/outbound.ts';
 import { createPostureSource } from './facts/posture.ts';
+import { createRiskEngine } from './facts/risk-engine.ts';
+import type { EngineSurroundings, RiskEngineClient } from './facts/risk-engine.ts';
 import { createRiskScoreSource } from './facts/risk-score.ts';
 import { createServiceTokens, secretHeaders } from './facts/service-token.ts';
 import { createTransactionReader } from './facts/transaction.ts';
@@ -46,6 +48,7 @@ import type {
 import type { Metrics } from './metrics.ts';
 import { at, fault } from './model/fault.ts';
 import type { Fault, Place, Position, Report } from './model/fault.ts';
+import type { EngineAnswer } from './model/adaptive-facts.ts';
 import { compile } from './policy/compile.ts';
 import type { CompiledSet } from './policy/compile.ts';
 import { locatedFaults } from './policy/fault-text.ts';
@@ -57,7 +60,6 @@ import type { PolicySet } from './policy/objects.ts';
 import { createLocator } from './policy/places.ts';
 import { createPolicyReader, parseYaml } from './policy/read.ts';
 import type { ShapedSet } from './policy/read.ts';
-import { reportUnsupported } from './policy/unsupported.ts';
 import { warn } from './policy/warnings.ts';
 import { defaultSettings, readSettings, referencedFiles } from './settings.ts';
 import type { Settings } from './settings.ts';
@@ -125,6 +127,8 @@ export interface LoaderOptions {
   readonly keySets: KeySets;
   /** Outlives revisions; default: its own. */
   readonly evaluations?: ExternalEvaluations | undefined;
+  /** How risk engines are asked; default: as `evaluations` are by default. */
+  readonly engines?: EngineSurroundings | undefined;
   /** Makes private keys that are configured and missing. Not for `validate`. */
   readonly makesKeys: boolean;
   readonly metrics?: Pick<Metrics, 'cacheRequest'> | undefined;
@@ -159,7 +163,9 @@ export function createLoader(options: LoaderOptions): Loader {
   const configReader = createConfigReader(options.folder);
   const policyReader = createPolicyReader();
   const kept = createKept();
-  const evaluations = options.evaluations ?? createExternalEvaluations({ outbound: createOutbound({ guarded: true }) });
+  const outbound = createOutbound({ guarded: true });
+  const evaluations = options.evaluations ?? createExternalEvaluations({ outbound });
+  const engines = options.engines ?? { outbound };
   let last: Loaded | undefined;
   /** The last set that compiled, and the settings it did so under. */
   let base: Base | undefined;
@@ -175,7 +181,7 @@ export function createLoader(options: LoaderOptions): Loader {
     const before = base && base.settingsFile === settingsFile ? base.compiled : undefined;
     const revision =
       settings && !faults.some(isFault)
-        ? await build(read, settings, options, { kept, before, evaluations }, report)
+        ? await build(read, settings, options, { kept, before, evaluations, engines }, report)
         : undefined;
     if (revision) base = { settingsFile, compiled: revision.compiled };
     return {
@@ -221,6 +227,7 @@ interface Legacy {
   /** Undefined: the settings are others. */
   readonly before: CompiledSet | undefined;
   readonly evaluations: ExternalEvaluations;
+  readonly engines: EngineSurroundings;
 }
 
 /** Everything read and shaped, and linked as far as faults allow. */
@@ -277,7 +284,6 @@ async function readSet(
     shaped.faults.forEach(report);
     const lookups = createLookups(shaped.set, settings ?? defaultSettings());
     await link(shaped, lookups, settings ? report : withoutSettings(report), createPause());
-    reportUnsupported(shaped.set, report);
     if (settings) reportLogFile(options.folder, settings, report);
     return { snapshot, settings, shaped, lookups };
   }
@@ -389,8 +395,10 @@ async function build(
   );
   const evaluation = settings.external_evaluation;
   const evaluationKey = await files.rsaKey(evaluation.signing_key, ['external_evaluation', 'signing_key']);
+  const engines = riskEnginesOf(files, settings, shaped.set, legacy);
   const sources: Sources = {
     ...createSources(files, settings, shaped.set, compiled, keys, options, legacy.kept),
+    riskEngine: (id, told) => engines.get(id)?.ask(told) ?? NO_ENGINE,
     evaluations: legacy.evaluations.source({
       key: evaluationKey,
       issuer: evaluation.issuer,
@@ -487,7 +495,7 @@ function createSources(
   keys: KeySources,
   options: LoaderOptions,
   kept: Kept,
-): Omit<Sources, 'evaluations'> {
+): Omit<Sources, 'evaluations' | 'riskEngine'> {
   const counted = (cache: string) => (result: 'hit' | 'miss') => options.metrics?.cacheRequest(cache, result);
   const tokenInputs = [
     JSON.stringify(settings.identity),
@@ -550,6 +558,30 @@ const NOT_HAD: Remembered = Object.freeze({
 
 const NO_DETAILS: ReadonlyMap<string, never> = new Map<string, never>();
 
+/** The enabled engines by id; one that is as it was keeps its token and its answers. */
+function riskEnginesOf(
+  files: Files,
+  { admin }: Settings,
+  { riskEngines }: PolicySet,
+  { kept, engines }: Legacy,
+): ReadonlyMap<string, RiskEngineClient> {
+  const clients = new Map<string, RiskEngineClient>();
+  const [account = ''] = admin.accounts;
+  for (const { rules: _, place, ...engine } of riskEngines) {
+    if (!engine.enabled) continue;
+    const password =
+      engine.passwordFile === undefined ? undefined : files.password(engine.passwordFile, at(place, 'password_file'));
+    const inputs = [JSON.stringify(engine), account, password];
+    clients.set(
+      engine.id,
+      kept.of(`risk engine ${engine.id}`, inputs, () => createRiskEngine({ engine, account, password }, engines)),
+    );
+  }
+  return clients;
+}
+
+const NO_ENGINE: EngineAnswer = Object.freeze({ state: 'failure', why: 'no such engine' });
+
 function tlsOf(files: Files, settings: Settings): TlsMaterial | undefined {
   const { tls } = settings.listen;
   if (!tls) return undefined;
@@ -566,7 +598,10 @@ function stateSecretsOf(files: Files, settings: Settings): StateSecrets | undefi
   const password =
     redis.password_file === undefined
       ? undefined
-      : files.password(redis.password_file, ['state', 'redis', 'password_file']);
+      : files.password(redis.password_file, {
+          file: SETTINGS_FILE,
+          path: ['state', 'redis', 'password_file'],
+        });
   const authorities = redis.trusted_authorities === undefined ? undefined : files.text(redis.trusted_authorities);
   return keys && { keys, password, authorities };
 }
@@ -620,9 +655,12 @@ class Files {
     return text === undefined ? undefined : this.#opened(readStateKeys(text), path);
   }
 
-  password(name: string, path: readonly string[]): string | undefined {
+  password(name: string, place: Place): string | undefined {
     const text = this.text(name);
-    return text === undefined ? undefined : this.#opened(readPassword(text), path);
+    const read = text === undefined ? undefined : readPassword(text);
+    if (read === undefined || 'value' in read) return read?.value;
+    this.#fault(place, read);
+    return undefined;
   }
 
   traceHeaders(name: string | undefined): Readonly<Record<string, string>> {

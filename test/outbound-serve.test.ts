@@ -11,6 +11,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { checkClient } from './envoy/check-client.ts';
 import type { CheckClient } from './envoy/check-client.ts';
 import { decodeResponse, metadataOf } from './envoy/official.ts';
+import { sendAnswer, startEngineServer } from './facts/engine-server.ts';
+import type { EngineServer } from './facts/engine-server.ts';
 import { answerToken, isSignedBy, sendJson, startEvaluator } from './facts/evaluator.ts';
 import type { Claims, Evaluator } from './facts/evaluator.ts';
 import { selfSigned } from './facts/self-signed.ts';
@@ -24,6 +26,7 @@ let folder: string;
 const children: ChildProcess[] = [];
 const clients: CheckClient[] = [];
 const evaluators: Evaluator[] = [];
+const engines: EngineServer[] = [];
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'postern-outbound-serve-'));
@@ -34,6 +37,7 @@ afterEach(async () => {
   for (const client of clients.splice(0)) client.close();
   for (const child of children.splice(0)) await killed(child);
   for (const evaluator of evaluators.splice(0)) await evaluator.close();
+  for (const engine of engines.splice(0)) await engine.close();
   rmSync(folder, { recursive: true });
 });
 
@@ -205,3 +209,73 @@ describe('external evaluation', () => {
     expect(forged.status).toBe(400);
   });
 });
+
+describe('risk engines', () => {
+  const PASSWORD = 'S3cr3tPassword';
+  const TOKEN = 'S3cr3tToken';
+
+  it('score a payment: above the limit steps up, below does not; nothing secret is logged', async () => {
+    const engine = await startEngineServer();
+    engines.push(engine);
+    engine.authenticate(({ body }, response) => {
+      if (body['password'] === PASSWORD) sendAnswer(response, { token: TOKEN });
+      else response.writeHead(401).end();
+    });
+    engine.riskscore(({ headers, body }, response) => {
+      if (headers.authorization === TOKEN) sendAnswer(response, { riskScore: Number(body['amount']) / 10 });
+      else response.writeHead(401).end();
+    });
+    write('postern.yaml', `${IDENTITY}log: { level: trace, decisions: all }\n`);
+    write('keys/fraud.password', `${PASSWORD}\n`);
+    const page = yamlOf('policies/payments.yaml');
+    write(
+      'policies/payments.yaml',
+      page.replace('https://fraud.example.com/api', engine.url).replace('pay.example.com', 'orders.example.com'),
+    );
+    const served = await serve();
+    const pay = (amount: number) =>
+      served.ask({
+        raw_body: Buffer.from(JSON.stringify({ payment: { amount } })),
+        headers: { 'content-type': 'application/json' },
+      });
+    expect(await pay(640)).toMatchObject({ outcome: 'allow', risk_level: 'LOW', risk_score: 0 });
+    expect(await pay(660)).toMatchObject({ outcome: 'step_up', risk_level: 'MEDIUM', risk_score: 50 });
+    expect(await pay(1001)).toMatchObject({ outcome: 'deny', risk_level: 'HIGH', risk_score: 100 });
+    expect(engine.of('authenticate')).toHaveLength(1);
+    expect(engine.of('riskscore').map(({ body }) => body['amount'])).toEqual(['640', '660', '1001']);
+    expect(await metric(served.admin, /^postern_fact_duration_seconds_count\{fact="risk_engine"\} 3$/m)).toBeDefined();
+    expect(
+      await metric(served.admin, /^postern_factor_verdicts_total\{factor="riskEngine",verdict="RISK"\} 2$/m),
+    ).toBeDefined();
+
+    write('keys/fraud.password', 'wrong\n');
+    await until(() => /revision is live/.exec(served.text())?.[0], served.text);
+    expect(await pay(10)).toMatchObject({ outcome: 'step_up', risk_level: 'MEDIUM' });
+    await until(() => /a risk engine failed/.exec(served.text())?.[0], served.text);
+    expect(served.text()).toContain('"engine":"Fraud","why":"expected status 200, found 401"');
+    expect(await metric(served.admin, /^postern_fact_errors_total\{fact="risk_engine"\} 1$/m)).toBeDefined();
+    served.child.kill('SIGTERM');
+    served.child.kill('SIGTERM');
+    await once(served.child, 'exit');
+    for (const secret of [PASSWORD, TOKEN, 'wrong']) expect(served.text()).not.toContain(secret);
+  });
+});
+
+it('what the documentation shows is accepted', async () => {
+  write('postern.yaml', `${IDENTITY}${yamlOf('postern.yaml')}`);
+  write('policies/orders.yaml', yamlOf('policies/orders.yaml'));
+  write('policies/payments.yaml', yamlOf('policies/payments.yaml'));
+  write('keys/fraud.password', 'x');
+  const { child, text } = run([`${ROOT}dist/main.js`, 'validate', '--config', folder]);
+  const [code] = (await once(child, 'exit')) as [number];
+  expect({ code, text: code === 0 ? '' : text() }).toEqual({ code: 0, text: '' });
+});
+
+/** The block of the page that begins with this file's name. */
+function yamlOf(name: string): string {
+  const page = readFileSync(`${ROOT}docs/external-evaluation.md`, 'utf8');
+  const block = [...page.matchAll(/```yaml\n([\s\S]+?)```/g)].map(([, text = '']) => text);
+  const found = block.find((text) => text.startsWith(`# ${name}\n`));
+  if (found === undefined) throw new Error(`the page shows no ${name}`);
+  return found;
+}

@@ -8,13 +8,14 @@ import { gather } from '../facts/gather.ts';
 import type { Sources } from '../facts/gather.ts';
 import { NOTHING_READ } from '../facts/identity.ts';
 import type { IdentityReading } from '../facts/identity.ts';
+import { isAboutAnother } from '../facts/risk-engine.ts';
 import type { EngineAnswer, HistoryFact, LearnedPlace, MachineFact } from '../model/adaptive-facts.ts';
 import type { Address } from '../model/address.ts';
 import { EvaluationContext } from '../model/context.ts';
 import type { LinkedTokenFact } from '../model/context.ts';
 import { NO_CERTIFICATE, NO_CREDENTIALS } from '../model/facts.ts';
 import type { CertificateFact, Location, ServiceCredentialsFact } from '../model/facts.ts';
-import type { IdentityFact } from '../model/identity.ts';
+import type { Identity, IdentityFact } from '../model/identity.ts';
 import { at, fault } from '../model/fault.ts';
 import type { Place, Report } from '../model/fault.ts';
 import type { ProviderObject } from '../model/objects.ts';
@@ -132,10 +133,7 @@ export function decideRequest(
   const application = against.destinations.find(request.host, request.path)?.target;
   if (!application) return { decision: noApplication(), request, application: undefined, context: undefined };
   const context = new EvaluationContext(request, processNowMs);
-  const decided = (): StatedDecision => {
-    complete(context, statement, against);
-    return { decision: decide(application, context), request, application, context };
-  };
+  const decided = (): StatedDecision => ({ decision: decide(application, context), request, application, context });
   const sources = statedSources(statement, against, application, context);
   const gathering = gather(application, context, sources, QUIET, never);
   return gathering ? gathering.then(decided) : decided();
@@ -228,6 +226,7 @@ function statedSources(
     evaluations:
       () =>
       ({ evaluateUrl }) => ({ verdict: evaluationOf(statement.evaluations?.[evaluateUrl]) }),
+    riskEngine: (id, { identity: user }) => engineAnswer(statement, id, user, against),
     linkedToken(id, facts, now) {
       const { linked_tokens: linked } = request;
       if (linked === undefined) return base.linkedToken(id, facts, now);
@@ -238,16 +237,6 @@ function statedSources(
 
 const LINKED: LinkedTokenFact = Object.freeze({ verdict: 'met' });
 const NOT_LINKED: LinkedTokenFact = Object.freeze({ verdict: 'unmet' });
-
-/** Facts that are learned, counted or asked elsewhere where Postern runs. */
-function complete(context: EvaluationContext, statement: Statement, against: StatedAgainst): void {
-  context.engines = new Map(
-    against.set.riskEngines.map(({ id, name, enabled }) => [
-      id,
-      enabled ? answerOf(statement.engines?.[name] ?? statement.engines?.[id], context) : DISABLED,
-    ]),
-  );
-}
 
 function evaluationOf(answer: boolean | 'unavailable' | undefined): Evaluation['verdict'] {
   if (answer === undefined || answer === 'unavailable') return 'unavailable';
@@ -410,19 +399,12 @@ function machineFact({ machine }: Statement): MachineFact {
   return machine.present ? { state: 'present', risk: machine.risk ?? 0 } : { state: 'absent', why: 'stated so' };
 }
 
-const DISABLED: EngineAnswer = Object.freeze({ state: 'disabled' });
-
-function answerOf(
-  stated: NonNullable<Statement['engines']>[string] | undefined,
-  { identity }: EvaluationContext,
-): EngineAnswer {
+function engineAnswer({ engines }: Statement, id: string, user: Identity, { set }: StatedAgainst): EngineAnswer {
+  const engine = set.riskEngines.find((one) => one.id === id);
+  const stated = engine && (engines?.[engine.name] ?? engines?.[engine.id]);
   if (stated === undefined) return { state: 'failure', why: 'no answer is stated' };
   if (stated === 'FAILURE') return { state: 'failure', why: 'stated so' };
-  const user = identity.state === 'known' ? identity.identity : undefined;
-  const isOther =
-    stated.userId !== undefined &&
-    stated.userId.toLowerCase() !== user?.email?.toLowerCase() &&
-    stated.userId !== user?.subject;
+  const isOther = engine?.failOnUserMismatch === true && isAboutAnother(stated.userId, user);
   return { state: 'answered', riskScore: stated.riskScore, mismatch: stated.mismatch ?? isOther };
 }
 

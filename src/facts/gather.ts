@@ -1,4 +1,4 @@
-import type { TransactionDetail } from '../model/adaptive-facts.ts';
+import type { EngineAnswer, TransactionDetail } from '../model/adaptive-facts.ts';
 import type { Address } from '../model/address.ts';
 import type { EvaluationContext, FactName, LinkedTokenFact } from '../model/context.ts';
 import type { CertificateFact, Location, PostureFact, RiskScoreFact, ServiceCredentialsFact } from '../model/facts.ts';
@@ -10,6 +10,8 @@ import type { EvaluationSource } from './external-evaluation.ts';
 import type { Remembered } from './history.ts';
 import { forApplication, serviceJwtForApplication } from './identity.ts';
 import type { IdentityReading, ServiceJwt } from './identity.ts';
+import { toldOf } from './risk-engine.ts';
+import type { Told } from './risk-engine.ts';
 
 /** Where the facts of one revision come from. What may have to be waited for returns a promise only when it has to. */
 export interface Sources {
@@ -32,6 +34,8 @@ export interface Sources {
   /** What is remembered of the user, from before this request. */
   remembered(identity: Identity, context: EvaluationContext): Remembered | Promise<Remembered>;
   readonly evaluations: EvaluationSource;
+  /** An enabled risk engine's answer, by its id. */
+  riskEngine(engine: string, told: Told): EngineAnswer | Promise<EngineAnswer>;
   linkedToken(
     application: string,
     request: RequestFacts,
@@ -129,6 +133,7 @@ function gatherOfIdentity(application: CompiledApplication, sources: Sources, ga
     });
   }
   if (facts.has('external_evaluation') && identity) gatherEvaluations(application, identity, sources, gathering);
+  if (facts.has('risk_engine') && identity) gatherEngines(application, identity, sources, gathering);
 }
 
 function gatherEvaluations(
@@ -149,6 +154,26 @@ function gatherEvaluations(
     });
   }
 }
+
+function gatherEngines(
+  { needs, source }: CompiledApplication,
+  identity: Identity,
+  sources: Sources,
+  gathering: Gathering,
+): void {
+  const { context } = gathering;
+  const answers = new Map<string, EngineAnswer>();
+  context.engines = answers;
+  const question = toldOf(source.transaction, identity, context);
+  for (const engine of needs.engines) {
+    answers.set(engine, LATE_ENGINE);
+    whenThere('risk_engine', gathering, sources.riskEngine(engine, question), (answer) => {
+      answers.set(engine, answer);
+    });
+  }
+}
+
+const LATE_ENGINE: EngineAnswer = Object.freeze({ state: 'failure', why: 'its answer was not there in time' });
 
 function gatherLinkedTokens(application: CompiledApplication, sources: Sources, gathering: Gathering): void {
   const { context } = gathering;
@@ -202,7 +227,7 @@ function told(fact: FactName, beganMs: number, { watch }: Gathering, succeeded: 
 function isHad(value: unknown): boolean {
   const { fact, state, verdict } = Object(value) as Readonly<Record<'fact' | 'state' | 'verdict', unknown>>;
   const holder = (fact ?? {}) as { readonly state?: unknown };
-  return ![holder.state, state, verdict].includes('unavailable');
+  return ![holder.state, state, verdict].includes('unavailable') && state !== 'failure';
 }
 
 /** Waits for all, those that join meanwhile included. */

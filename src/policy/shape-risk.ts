@@ -2,8 +2,22 @@
 import { at, fault } from '../model/fault.ts';
 import type { Place, Report } from '../model/fault.ts';
 import type { EngineRule } from '../risk/factor.ts';
-import { MAX_NAME, exactObject, flag, id, integer, listOf, listed, quoted, text, word, z } from '../shared/shape.ts';
+import {
+  MAX_NAME,
+  also,
+  exactObject,
+  flag,
+  id,
+  integer,
+  listOf,
+  listed,
+  quoted,
+  text,
+  word,
+  z,
+} from '../shared/shape.ts';
 import type { RiskEngineObject, TransactionRuleObject } from './objects.ts';
+import type { Finding } from '../shared/shape.ts';
 import { asData, asList, shapedParts, urlText } from './shape-parts.ts';
 
 const NUMERIC = [
@@ -47,7 +61,7 @@ export const riskEngineShape = exactObject({
   id: id().describe('UUID of the engine.'),
   name: text(MAX_NAME).describe('Unique name of the engine.'),
   enabled: flag().describe('A disabled engine triggers nothing. Default true.').optional(),
-  url: urlText().describe('Base URL; /v1/authenticate and /v1/riskscore are added.'),
+  url: also(urlText(), baseFindings).describe('Base URL; /v1/authenticate and /v1/riskscore are added.'),
   company_id: text().describe('companyId of both calls.'),
   risk_provider: text().describe('riskProvider of both calls.'),
   identifier: text().describe('identifier of the first call.'),
@@ -126,6 +140,14 @@ export function shapeRiskEngine(raw: unknown, place: Place, report: Report): Ris
     rules,
     place,
   };
+}
+
+/** Paths are added to it. */
+function baseFindings(url: string): readonly Finding[] {
+  if (!url.includes('?')) return [];
+  return [
+    { code: 'url_invalid', text: 'expected a URL without a query, found one', mend: 'remove it from the "?" on' },
+  ];
 }
 
 function readEngineRule(
