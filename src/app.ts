@@ -11,6 +11,7 @@ import type { PublishedKey } from './admin/public-keys.ts';
 import { startAdminServer } from './admin/server.ts';
 import { stateApi } from './admin/state.ts';
 import type { AdminServer } from './admin/server.ts';
+import { caseIdentities } from './cases/identities.ts';
 import { createDecisionLog, createDecisionOutput } from './decision-log.ts';
 import type { DecisionFile, DecisionOutput } from './decision-log.ts';
 import { createFailureLog } from './failure-log.ts';
@@ -219,7 +220,16 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
       address: listenText(settings.listen.admin),
       tokens: () => revision.settings.admin.tokens,
       groups: [
-        cloudflareApi(managed),
+        cloudflareApi(managed, {
+          async compile(application) {
+            const bytes = new TextEncoder().encode(JSON.stringify({ applications: [application] }));
+            const name = `${revision.settings.policies}/managed/policy-test.json`;
+            const { loaded: tried } = await turns.take(async () => loader.loadWith({ name, bytes }));
+            return { file: name, faults: tried.faults, against: tried.revision && statedAgainst(tried.revision) };
+          },
+          identities: async () => caseIdentities(folder, TESTS_FOLDER),
+          now: Date.now,
+        }),
         authzenApi({ against: () => statedAgainst(revision), nowMs: Date.now }),
         stateApi({ state, readsLevels: () => revision.settings.risk_scores.from === 'state', logger }),
       ],
@@ -270,6 +280,9 @@ const PROTO = {
   proto: 'envoy/service/auth/v3/external_auth.proto',
   folders: [fileURLToPath(new URL('../proto', import.meta.url))],
 };
+
+/** Of the config folder: the users' own cases. */
+const TESTS_FOLDER = 'tests';
 
 const DRAIN = { graceMs: 5_000, deadlineMs: 10_000 };
 

@@ -9,10 +9,12 @@ import { groupEndpoints } from './groups.ts';
 import { identityProviderEndpoints, scimGroupEndpoints } from './identity-providers.ts';
 import { listEndpoints } from './lists.ts';
 import { policyEndpoints } from './policies.ts';
+import { policyTestEndpoints } from './policy-tests.ts';
+import type { PolicyTestParts } from './policy-tests.ts';
 import { serviceTokenEndpoints } from './service-tokens.ts';
 import { createWrites } from './writes.ts';
 
-export function cloudflareApi(managed: Managed): AdminGroup {
+export function cloudflareApi(managed: Managed, tester: PolicyTestParts): AdminGroup {
   const writes = createWrites({ managed });
   const anywhere = [
     ...groupEndpoints(writes),
@@ -20,7 +22,12 @@ export function cloudflareApi(managed: Managed): AdminGroup {
     ...applicationEndpoints(),
     ...identityProviderEndpoints(),
   ];
-  const inAccounts = [...listEndpoints(writes, Date.now), ...policyEndpoints(writes), ...scimGroupEndpoints()];
+  const inAccounts = [
+    ...listEndpoints(writes, Date.now),
+    ...policyEndpoints(writes),
+    ...policyTestEndpoints(tester),
+    ...scimGroupEndpoints(),
+  ];
   return {
     prefix: '/client/v4',
     routes: [...routesOf(anywhere, ['accounts', 'zones'], managed), ...routesOf(inAccounts, ['accounts'], managed)],

@@ -387,7 +387,7 @@ describe('writes', () => {
       served
         .text()
         .split('\n')
-        .find((one) => one.includes(id)) ?? '';
+        .find((one) => one.includes(id) && one.includes('an object was written')) ?? '';
     expect(JSON.parse(line)).toMatchObject({
       msg: 'an object was written',
       token_name: 'terraform',
