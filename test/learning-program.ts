@@ -1,5 +1,6 @@
 /** Postern as a program of its own, asked as Envoy asks, by users who travel: where they are is told by trusted
  *  headers, and when by the request's own time. */
+import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -77,15 +78,20 @@ export interface Told {
 
 export interface LearningProgram {
   readonly folder: string;
+  /** Asks the admin port, with the token that may write. */
+  admin(method: string, path: string): Promise<number>;
   ask(asking: Asking): Promise<Told>;
   readonly lines: readonly string[];
   metrics(): Promise<string>;
   stop(): Promise<void>;
 }
 
+const ADMIN_TOKEN = 'a token that may write';
+
 export const SETTINGS = `identity: { tokens: [{ issuer: "https://login.example.com", audiences: [orders], keys: { file: keys/jwks.json }, from: [{ bearer: authorization }] }] }
 geo: { headers: { country: cf-ipcountry, city: cf-ipcity, latitude: cf-iplatitude, longitude: cf-iplongitude } }
 log: { decisions: all }
+admin: { tokens: [{ name: writer, sha256: ${createHash('sha256').update(ADMIN_TOKEN).digest('hex')}, scopes: [read, write] }] }
 `;
 
 /** Files of a config folder, with keys that `login` signs by. */
@@ -125,10 +131,12 @@ export async function serveLearning(folder: string): Promise<LearningProgram> {
     async ask(asking) {
       return toldBy(await client.check(requestOf(asking)));
     },
+    async admin(method, path) {
+      const headers = { authorization: `Bearer ${ADMIN_TOKEN}` };
+      return (await fetch(`http://${postern.admin}${path}`, { method, headers })).status;
+    },
     async metrics() {
-      const ready = postern.lines.find((line) => line.includes('"msg":"ready"')) ?? '{}';
-      const { admin } = JSON.parse(ready) as { admin: string };
-      return (await fetch(`http://${admin}/metrics`)).text();
+      return (await fetch(`http://${postern.admin}/metrics`)).text();
     },
     async stop() {
       client.close();

@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ISSUER } from './facts/token-maker.ts';
 import { NAVIGATION, PORTO, SETTINGS, startLearning, strong, TOKYO, VIGO, weak } from './learning-program.ts';
 import type { Asking, City, LearningProgram, Login, Told } from './learning-program.ts';
 
@@ -151,6 +152,17 @@ describe('places', () => {
     expect(await outcome(weak(2, who), TOKYO, 24 * 60)).toBe('step_up MEDIUM');
     expect(await outcome(strong(3, who), TOKYO, 59.25)).toBe('allow HIGH');
     expect(await outcome(weak(4, who), TOKYO, 24 * 60)).toBe('allow LOW');
+  });
+
+  it('who is erased is a stranger, by the very login that was let in before', async () => {
+    const who = newUser();
+    const event = weak(1, who);
+    expect(await outcome(strong(0, who), PORTO, 0)).toBe('allow MEDIUM');
+    expect(await outcome(event, PORTO, 1)).toBe('allow LOW');
+    const erase = `/api/state/users?issuer=${encodeURIComponent(ISSUER)}&subject=${who.user}`;
+    expect(await program.admin('DELETE', erase)).toBe(204);
+    expect(await outcome(event, PORTO, 1)).toBe('step_up MEDIUM');
+    expect(await program.admin('DELETE', erase)).toBe(204);
   });
 
   it('a reload forgets nothing', async () => {

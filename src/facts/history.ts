@@ -36,8 +36,9 @@ export interface HistorySettings extends PlaceSettings {
 export function createHistorySource(state: () => State, settings: HistorySettings): HistorySource {
   const named = new WeakMap<Identity, Named>();
   return (identity, context) => {
-    // Whoever stands in front vouches for these each time anew: there is no authentication event to learn from.
-    if (identity.source === 'headers') return NOTHING_REMEMBERED;
+    // Whoever stands in front vouches for these each time anew: there is no authentication event to learn from. And
+    // subjects of nobody in particular may be the same for different people.
+    if (identity.source === 'headers' || identity.issuer === undefined) return NOTHING_REMEMBERED;
     const { store, keys } = state();
     let user = named.get(identity);
     if (!user) {
@@ -146,5 +147,5 @@ const NOTHING_REMEMBERED: Remembered = Object.freeze({
       addressHashes: Object.freeze([]),
     }),
   }),
-  machine: Object.freeze({ state: 'absent', why: 'an identity from headers has no machine' }),
+  machine: Object.freeze({ state: 'absent', why: 'nothing is remembered of an identity without an issuer' }),
 });

@@ -3,11 +3,16 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { createKeySets } from '../../src/facts/key-set.ts';
+import { createHistorySource } from '../../src/facts/history.ts';
+import { EvaluationContext } from '../../src/model/context.ts';
+import type { Identity } from '../../src/model/identity.ts';
 import { parseAddress } from '../../src/shared/address.ts';
 import { createStateKeys } from '../../src/state/keys.ts';
 import { createMemoryStore } from '../../src/state/memory.ts';
 import { NO_RECORD } from '../../src/state/record.ts';
 import type { UserRecord } from '../../src/state/record.ts';
+import type { StateStore } from '../../src/state/store.ts';
+import { identityOf, requestFacts } from '../rules/contexts.ts';
 import { EARTH_RADIUS_KM } from '../../src/risk/haversine.ts';
 import { annToken, IDENTITY, ORDERS, wholeCheck } from './whole-check.ts';
 import { ISSUER } from './token-maker.ts';
@@ -157,6 +162,45 @@ resource_rules: [{ id: 0c3c0000-0000-4000-8000-000000000001, name: R, resourceId
     } finally {
       whole.close();
     }
+  });
+});
+
+describe('whose record is read', () => {
+  const settings = {
+    locations_max: 5,
+    location_lifetime_hours: 0,
+    machine: { points: { browser: 1, platform: 1, language: 1 } },
+  };
+  it.each<[string, Partial<Identity>, readonly string[]]>([
+    ['a token', { source: 'token', issuer: ISSUER, subject: 'ann' }, keys.userKeys(ISSUER, 'ann')],
+    [
+      "the same login by Envoy's filter",
+      { source: 'envoy_jwt_authn', issuer: ISSUER, subject: 'ann' },
+      keys.userKeys(ISSUER, 'ann'),
+    ],
+    [
+      'another issuer',
+      { issuer: 'https://other.example', subject: 'ann' },
+      keys.userKeys('https://other.example', 'ann'),
+    ],
+    [
+      'a token with an e-mail address alone',
+      { issuer: ISSUER, email: 'ann@example.com' },
+      keys.identityKeys(identityOf({ issuer: ISSUER, email: 'ann@example.com' })),
+    ],
+    ['no issuer: nobody', { source: 'envoy_jwt_authn', subject: 'ann' }, []],
+    ['trusted headers: nobody', { source: 'headers', issuer: ISSUER, subject: 'ann', email: 'ann@example.com' }, []],
+  ])('%s', async (_, part, names) => {
+    const read: string[] = [];
+    const store: StateStore = {
+      ...createMemoryStore({ usersMax: 10, nowMs: Date.now }),
+      read: (user) => void read.push(user),
+    };
+    const source = createHistorySource(() => ({ store, keys }), settings);
+    const identity = identityOf(part);
+    const { history } = await source(identity, new EvaluationContext(requestFacts(), Date.parse(NOW)));
+    expect(read).toEqual(names);
+    expect(history).toMatchObject({ state: 'known', record: { last: undefined, places: [], eventKnown: false } });
   });
 });
 
