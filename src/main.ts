@@ -9,6 +9,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import('./cli/serve.ts')).serve,
   validate: async () => (await import('./cli/validate.ts')).validate,
   explain: async () => (await import('./cli/explain.ts')).explain,
+  test: async () => (await import('./cli/test.ts')).test,
   schema: async () => (await import('./cli/schema.ts')).schema,
 };
 

@@ -25,11 +25,12 @@ import type { DestinationIndex } from '../policy/destinations.ts';
 import { decide, noApplication, refused } from '../policy/engine.ts';
 import type { EngineDecision } from '../policy/engine.ts';
 import type { PolicySet } from '../policy/objects.ts';
-import { readRequestJson } from '../envoy/request-json.ts';
+import { readRequest } from '../envoy/request.ts';
 import { parseAddress } from '../shared/address.ts';
 import { TOR } from '../shared/country.ts';
 import { nearest } from '../shared/nearest.ts';
 import { quoted } from '../shared/shape.ts';
+import { checkRequestBytes } from './check-request.ts';
 import type { Statement, StatedHistory, StatedIdentity, StatedRequest } from './shape.ts';
 
 /** What statements are made about: one revision, and what its settings say of logins. */
@@ -165,25 +166,18 @@ export function requestOf(stated: StatedRequest): RequestFacts | RequestRefusal 
   for (const [name, value] of Object.entries(stated.headers ?? {}))
     headers[name.toLowerCase()] = Array.isArray(value) ? value.join(',') : value;
   const { body, client_ip: address } = stated;
-  return readRequestJson({
-    attributes: {
-      ...(address === undefined || address === 'unknown'
-        ? {}
-        : { source: { address: { socketAddress: { address, portValue: 0 } } } }),
-      request: {
-        ...(stated.time === undefined ? {} : { time: new Date(stated.time).toISOString() }),
-        http: {
-          method: stated.method ?? 'GET',
-          host: stated.host ?? '',
-          path: stated.path ?? '/',
-          scheme: stated.scheme ?? 'https',
-          protocol: 'HTTP/1.1',
-          headers,
-          ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
-        },
-      },
-    },
-  });
+  return readRequest(
+    checkRequestBytes({
+      method: stated.method ?? 'GET',
+      host: stated.host ?? '',
+      path: stated.path ?? '/',
+      scheme: stated.scheme ?? 'https',
+      headers,
+      body: body === undefined || typeof body === 'string' ? body : JSON.stringify(body),
+      address: address === 'unknown' ? undefined : address,
+      timeMs: stated.time,
+    }),
+  );
 }
 
 const REFUSED = 'refused';

@@ -151,8 +151,16 @@ export interface ExplainParts {
 }
 
 export interface Explainer {
-  /** Explains a request whose facts are gathered. `context` undefined: no application covers it. */
-  explain(host: string, path: string, context: EvaluationContext | undefined): Explanation;
+  /** Explains a request whose facts are gathered. `context` undefined: no application covers it. `changes` false:
+   *  what would have to change is not looked for, which takes most of the time. */
+  explain(
+    host: string,
+    path: string,
+    context: EvaluationContext | undefined,
+    options?: { readonly changes: boolean },
+  ): Explanation;
+  /** Line and column of what was written. */
+  at(place: Place): At;
   /** A request that cannot be read. */
   refused(refusal: RequestRefusal): Explanation;
 }
@@ -164,6 +172,7 @@ export function createExplainer(parts: ExplainParts): Explainer {
   // An id wins over a name.
   for (const group of parts.set.groups) groups.set(group.id, group);
   const judges = new WeakMap<RuleObject, Judge>();
+  const places = new WeakMap<Place, At>();
   const words: Words = {
     ...parts,
     scope: parts.compiled.scope,
@@ -172,12 +181,17 @@ export function createExplainer(parts: ExplainParts): Explainer {
       judges.set(rule, known);
       return known;
     },
-    at: (place) => ({ file: place.file, ...parts.locate(place) }),
+    at(place) {
+      const known = places.get(place) ?? { file: place.file, ...parts.locate(place) };
+      places.set(place, known);
+      return known;
+    },
     group: (idOrName) => groups.get(idOrName.toLowerCase()) ?? groups.get(idOrName),
     resourceRules: new Map(parts.set.resourceRules.map((rule) => [rule.id, rule])),
   };
   return {
-    explain: (host, path, context) => explained(host, path, context, words),
+    explain: (host, path, context, options) => explained(host, path, context, words, options?.changes !== false),
+    at: words.at,
     refused: (refusal) => ({ ...NOTHING, decision: refused(refusal) }),
   };
 }
@@ -199,7 +213,13 @@ const NOTHING = Object.freeze({
   changes: [],
 } satisfies Omit<Explanation, 'decision'>);
 
-function explained(host: string, path: string, context: EvaluationContext | undefined, words: Words): Explanation {
+function explained(
+  host: string,
+  path: string,
+  context: EvaluationContext | undefined,
+  words: Words,
+  wantsChanges: boolean,
+): Explanation {
   const application = words.compiled.destinations.find(host, path)?.target;
   if (!application || !context) return { ...NOTHING, decision: noApplication(), nearest: nearestTo(host, words) };
   const decision = decide(application, context);
@@ -222,7 +242,7 @@ function explained(host: string, path: string, context: EvaluationContext | unde
     decidedBy: decidedBy(decision, told, adaptive, words),
     nearest: [],
     changes:
-      decision.outcome === 'allow'
+      decision.outcome === 'allow' || !wantsChanges
         ? []
         : changesFor(application, context, {
             scope: words.scope,
