@@ -73,6 +73,13 @@ export function connectNode(address: RedisAddress, access: RedisAccess, watch: R
       if (client === current) tell(false, error);
     });
     client.on('ready', () => {
+      if (client === next) {
+        const old = current;
+        [current, next] = [client, undefined];
+        // What it has been asked it may still answer.
+        void old.close();
+        setTimeout(() => old.destroy(), PAUSE_MS).unref();
+      }
       if (client !== current) return;
       breaker.succeeded();
       tell(true);
@@ -84,24 +91,32 @@ export function connectNode(address: RedisAddress, access: RedisAccess, watch: R
   let isClosed = false;
   let unanswered = 0;
   let current = open();
-  const renew = (old: typeof current): void => {
-    if (isClosed || old !== current) return;
-    unanswered = 0;
-    current = open();
-    old.destroy();
+  /** Takes over once it is connected. */
+  let next: typeof current | undefined;
+  let renewedMs = -Infinity;
+  const renew = (old: typeof current, isHung: boolean): void => {
+    const now = monotonicMs();
+    if (isClosed || old !== current || next || now - renewedMs < PAUSE_MS) return;
+    renewedMs = now;
+    if (isHung) {
+      unanswered = 0;
+      current = open();
+      old.destroy();
+    } else next = open();
   };
   const failed = (client: typeof current, error: unknown): StateError | Redirected => {
     const failure = failureOf(error);
     if (failure instanceof Redirected || ANSWERED.has(failure.kind)) {
       unanswered = 0;
       breaker.succeeded();
+      if (failure instanceof StateError && failure.kind === 'read_only') renew(client, false);
       return failure;
     }
     breaker.failed(monotonicMs());
     unanswered = failure.kind === 'late' ? unanswered + 1 : 0;
-    if (unanswered >= FAILURES_MAX || isReadOnly(error)) {
-      if (failure.kind === 'late') tell(false, failure);
-      renew(client);
+    if (unanswered >= FAILURES_MAX) {
+      tell(false, failure);
+      renew(client, true);
     }
     return failure;
   };
@@ -133,6 +148,7 @@ export function connectNode(address: RedisAddress, access: RedisAccess, watch: R
     close() {
       isClosed = true;
       current.destroy();
+      next?.destroy();
     },
   };
 }
@@ -146,8 +162,8 @@ const WAITING_MAX = 10_000;
 /** A connection over which nobody speaks is tried, so that it is made anew before somebody needs it. */
 const PING_MS = 1000;
 const SILENCE_MAX_MS = 5000;
-/** Refusals of one command by a server that is well. */
-const ANSWERED: ReadonlySet<string> = new Set(['full', 'no_script']);
+/** Refusals of one command by a server that answers others. */
+const ANSWERED: ReadonlySet<string> = new Set(['full', 'read_only', 'no_script']);
 
 function clientOptions({ host, port }: RedisAddress, access: RedisAccess) {
   const { isTls, authorities, username, password, database } = access;
@@ -197,12 +213,9 @@ function failureOf(error: unknown): StateError | Redirected {
   }
   const word = /^[A-Z]{2,}(?= |$)/.exec(message)?.[0];
   if (word === 'OOM') return new StateError('full', 'the server is full', error);
+  if (word === 'READONLY') return new StateError('read_only', 'the server is a replica', error);
   if (word === 'NOSCRIPT') return new StateError('no_script', 'the server does not have the script', error);
   return new StateError('unavailable', word ? `the server refuses: ${word}` : 'no connection', error);
-}
-
-function isReadOnly(error: unknown): boolean {
-  return error instanceof Error && error.message.startsWith('READONLY');
 }
 
 /** Tells of changes only. */

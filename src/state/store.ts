@@ -72,9 +72,17 @@ export class StateError extends Error {
 }
 
 /** `unavailable`: no connection, or a refusal of the server. `late`: no answer in time. `left_alone`: it failed several
- *  times in a row and is not asked for a moment. `unreadable`: what is kept cannot be read. `full`: no room. `no_script`: the
- *  server does not have a script yet. */
-export type StateErrorKind = 'unavailable' | 'late' | 'left_alone' | 'unreadable' | 'full' | 'no_script' | 'closed';
+ *  times in a row and is not asked for a moment. `unreadable`: what is kept cannot be read. `full`: no room. `read_only`:
+ *  the server is a replica. `no_script`: the server does not have a script yet. */
+export type StateErrorKind =
+  | 'unavailable'
+  | 'late'
+  | 'left_alone'
+  | 'unreadable'
+  | 'full'
+  | 'read_only'
+  | 'no_script'
+  | 'closed';
 
 /** What can fail or take time, for metrics; `conflict`: a write that lost three times against others. */
 export type StateOperation = (typeof STATE_OPERATIONS)[number];
