@@ -23,9 +23,11 @@ import { startCheckServer } from './envoy/server.ts';
 import type { CheckServer } from './envoy/server.ts';
 import { createExternalEvaluations } from './facts/external-evaluation.ts';
 import { createKeySets } from './facts/key-set.ts';
+import type { KeySetRead } from './facts/key-set.ts';
 import { createOutbound } from './facts/outbound.ts';
 import { pathOf } from './files.ts';
 import { createLearner } from './learning.ts';
+import { createKeySetLog } from './key-set-log.ts';
 import { createLogger } from './log.ts';
 import type { Logger } from './log.ts';
 import { createMetrics } from './metrics.ts';
@@ -77,8 +79,12 @@ export class StartError extends Error {
 export async function startApp({ folder, overrides }: AppOptions): Promise<App> {
   const metrics = createMetrics();
   const keySets = createKeySets({
-    onRead: ({ url, failure }) => metrics.keySetRead(url, failure === undefined, Date.now() / 1000),
+    onRead(read) {
+      metrics.keySetRead(read.url, read.failure === undefined, Date.now() / 1000);
+      logKeySet(read);
+    },
   });
+  let logKeySet: (read: KeySetRead) => void = () => undefined;
   let logFailure: FailureLog = () => undefined;
   const outbound = createOutbound({ guarded: true });
   const evaluations = createExternalEvaluations({
@@ -106,6 +112,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
   const { settings } = revision;
   const logger = createLogger({ level: settings.log.level });
   logFailure = createFailureLog({ logger });
+  logKeySet = createKeySetLog(logger);
   const state = await openState(stateOptions(revision, metrics, logger, logFailure));
   const running: Running = { draining: false };
   const decisions = createDecisionOutput(logger, metrics.decisionLogDropped);

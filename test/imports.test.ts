@@ -25,6 +25,7 @@ const FLOORS: readonly (readonly string[])[] = [
     'decision-log-shape.ts',
     'learning.ts',
     'failure-log.ts',
+    'key-set-log.ts',
     'trace-headers.ts',
   ],
   ['tracing.ts'],

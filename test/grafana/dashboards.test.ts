@@ -183,6 +183,11 @@ describe('asked of Prometheus', () => {
       expect(await found(name), name).toBeGreaterThan(0);
   });
 
+  it('has the alert of a key set that was never read waiting, and the log says why it cannot be', async () => {
+    await eventually(async () => ((await found('ALERTS{alertname="PosternKeySetLost"}')) > 0 ? true : undefined));
+    expect(busy.text()).toContain('"why":"expected status 200, found 500","msg":"a key set cannot be read');
+  }, 60_000);
+
   it('scrapes OpenMetrics without dropping anything', async () => {
     const { activeTargets } = (await prometheus.ask('targets', {})) as {
       activeTargets: { health: string; lastError: string }[];
