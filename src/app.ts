@@ -4,7 +4,6 @@ import { fileURLToPath } from 'node:url';
 import { cloudflareApi } from './admin/cloudflare/api.ts';
 import { createManaged } from './admin/managed.ts';
 import { authzenApi, authzenMetadata } from './admin/authzen.ts';
-import type { AuthzenOptions } from './admin/authzen.ts';
 import { probeRoutes } from './admin/probes.ts';
 import { publicKeyRoutes } from './admin/public-keys.ts';
 import type { PublishedKey } from './admin/public-keys.ts';
@@ -12,7 +11,7 @@ import { startAdminServer } from './admin/server.ts';
 import { stateApi } from './admin/state.ts';
 import type { AdminServer } from './admin/server.ts';
 import { caseIdentities } from './cases/identities.ts';
-import { createDecisionLog, createDecisionOutput } from './decision-log.ts';
+import { createDecisionLog, createDecisionOutput, decidedFacts } from './decision-log.ts';
 import type { DecisionFile, DecisionOutput } from './decision-log.ts';
 import { createFailureLog } from './failure-log.ts';
 import type { FailureLog } from './failure-log.ts';
@@ -32,19 +31,18 @@ import { createLogger } from './log.ts';
 import type { Logger } from './log.ts';
 import { createMetrics } from './metrics.ts';
 import type { Metrics } from './metrics.ts';
-import { EvaluationContext } from './model/context.ts';
 import { requirementOf } from './policy/adaptive.ts';
 import { exhausted } from './policy/engine.ts';
 import { byPlace, faultText } from './policy/fault-text.ts';
 import type { LocatedFault } from './policy/fault-text.ts';
-import { encodeFacts } from './policy/replay.ts';
-import type { ReplayFacts } from './policy/replay.ts';
 import { createLoader } from './revision.ts';
 import type { Loaded, Revision } from './revision.ts';
 import { changedOnlyAtRestart } from './settings.ts';
 import type { RedisSettings, Settings, TracingSettings } from './settings.ts';
 import type { Override } from './settings-overrides.ts';
 import { following } from './shared/following.ts';
+import { createStatus, statedAgainst } from './status.ts';
+import type { Status } from './status.ts';
 import { listenText } from './shared/listen.ts';
 import { createTurns } from './shared/turns.ts';
 import { createAttempts } from './state/attempts.ts';
@@ -115,6 +113,12 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
   logKeySet = createKeySetLog(logger);
   const state = await openState(stateOptions(revision, metrics, logger, logFailure));
   const running: Running = { draining: false };
+  const status = createStatus({
+    current: () => revision,
+    tokens: () => revision.settings.admin.tokens,
+    isReady: () => !running.draining,
+    nowMs: Date.now,
+  });
   const decisions = createDecisionOutput(logger, metrics.decisionLogDropped);
   const tracing = settings.tracing && (await tracingOf(settings.tracing, () => revision.traceHeaders, metrics, logger));
   const begun: (() => Promise<void>)[] = [
@@ -128,7 +132,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     await decisions.use(decisionFile(folder, settings));
     const logWarning = createFailureLog({ logger: { error: logger.warn } });
     const check = createCheck(
-      checkParts({ revision: () => revision, state, metrics, decisions, logFailure, logWarning, tracing }),
+      checkParts({ revision: () => revision, state, metrics, decisions, status, logFailure, logWarning, tracing }),
     );
     const checkServer = await startCheckServer({
       address: listenText(settings.listen.check),
@@ -164,6 +168,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
       // The one assignment: a request has read the old revision, or reads this one.
       revision = compiled;
       use(revision);
+      status.live(next);
       metrics.reloaded('success', Date.now() / 1000);
       logger.setLevel(revision.settings.log.level);
       void decisions
@@ -184,6 +189,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
         next = await loader.load();
       } catch (error) {
         metrics.reloaded('failure', Date.now() / 1000);
+        status.refused([], 'failed');
         logger.error(`a changed configuration could not be read; revision ${revision.id} stays in force`, { error });
         throw error;
       }
@@ -191,6 +197,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
       if (next.revision?.id === revision.id) {
         // What was wrong has been taken back: the files say again what runs.
         if (lastFailed !== '') metrics.reloaded('success', Date.now() / 1000);
+        status.live(next);
         lastFailed = '';
         return next.faults;
       }
@@ -199,6 +206,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
       if (next.revision) goLive(next, next.revision);
       else {
         metrics.reloaded('failure', Date.now() / 1000);
+        status.refused(next.faults, 'refused');
         logRefused(logger, next, revision.id);
       }
       return next.faults;
@@ -241,6 +249,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
         stateApi({ state, readsLevels: () => revision.settings.risk_scores.from === 'state', logger }),
       ],
       failed: (error, method, path) => logger.error('an admin request failed', { method, path, error }),
+      root: status.pages.root,
       routes: [
         ...probeRoutes({
           metrics,
@@ -251,12 +260,14 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
           isServed: () => revision.settings.admin.tokens.length > 0,
         }),
         ...publicKeyRoutes({ certs: () => published.values(), portal: () => portalKeys.values() }),
+        ...status.pages.routes,
       ],
     });
     begun.push(async () => adminServer.stop());
 
     keySets.start();
     use(revision);
+    status.live(loaded);
     metrics.reloaded('success', Date.now() / 1000);
     tellWarnings(loaded.faults, revision);
 
@@ -339,6 +350,7 @@ interface CheckSurroundings {
   readonly state: State;
   readonly metrics: Metrics;
   readonly decisions: DecisionOutput;
+  readonly status: Status;
   readonly logFailure: FailureLog;
   readonly logWarning: FailureLog;
   readonly tracing: Tracing | undefined;
@@ -366,7 +378,7 @@ async function tracingOf(
 }
 
 function checkParts(surroundings: CheckSurroundings): CheckParts {
-  const { revision, state, metrics, decisions, logFailure, logWarning, tracing } = surroundings;
+  const { revision, state, metrics, decisions, status, logFailure, logWarning, tracing } = surroundings;
   const learn = createLearner({
     state,
     settings: () => revision().settings.risk,
@@ -415,6 +427,7 @@ function checkParts(surroundings: CheckSurroundings): CheckParts {
       fact: metrics.factFinished,
       finished(check) {
         count(check, metrics, tracing?.record(check));
+        status.record(check);
         noteCopy(check, logWarning);
         logDecision({
           decisionId: check.decisionId,
@@ -425,7 +438,7 @@ function checkParts(surroundings: CheckSurroundings): CheckParts {
           request: check.request,
           clientAddress: () => check.request && check.snapshot.sources.clientAddress(check.request),
           country: check.context?.location?.country,
-          facts: factsOf(check),
+          facts: () => decidedFacts(check, Date.now()),
         });
       },
       failed(error, decisionId) {
@@ -435,11 +448,6 @@ function checkParts(surroundings: CheckSurroundings): CheckParts {
       },
     },
   };
-}
-
-/** Nothing was gathered of a request that no application covers. */
-function factsOf({ request, context, application }: CheckFinished): (() => ReplayFacts) | undefined {
-  return request && (() => encodeFacts(context ?? new EvaluationContext(request, Date.now()), application));
 }
 
 function count({ decision, seconds }: CheckFinished, metrics: Metrics, traceId: string | undefined): void {
@@ -459,12 +467,6 @@ function noteCopy({ context, decision, decisionId }: CheckFinished, log: Failure
   if (context?.machine.state !== 'absent' || context.machine.copied !== true) return;
   const application = decision.application?.name;
   log('machine_copy', 'a machine cookie is an old one, or a copy of it', { decision_id: decisionId, application });
-}
-
-/** Whoever states a login states all of it: nothing is taken from the entries of identity.tokens. */
-function statedAgainst({ id, snapshot, set, settings }: Revision): ReturnType<AuthzenOptions['against']> {
-  const { destinations, sources } = snapshot;
-  return { revision: id, destinations, sources, set, providers: settings.identity.providers, tokens: [] };
 }
 
 function decisionFile(folder: string, { log }: Settings): DecisionFile | undefined {

@@ -1,12 +1,14 @@
 /** One line per decision, for those who must explain or count them later. */
 import { isDeepStrictEqual } from 'node:util';
 import type { Address } from './model/address.ts';
+import { EvaluationContext } from './model/context.ts';
 import type { Decision, Named } from './model/decision.ts';
 import type { RequestFacts } from './model/request.ts';
+import type { CheckFinished } from './envoy/check.ts';
 import type { DecisionLine } from './decision-log-shape.ts';
 import { redactedText, timeText } from './log.ts';
 import type { Logger } from './log.ts';
-import { REPLAY_KEY } from './policy/replay.ts';
+import { REPLAY_KEY, encodeFacts } from './policy/replay.ts';
 import type { ReplayFacts } from './policy/replay.ts';
 import { openLineFile } from './log-file.ts';
 import type { LineFile } from './log-file.ts';
@@ -26,7 +28,7 @@ export interface DecisionRecord {
   /** ISO 3166-1 alpha-2, of the address. Nothing finer is written. */
   readonly country: string | undefined;
   /** What it was decided on; undefined for a request that could not be read. Asked for only where it is written. */
-  readonly facts: (() => ReplayFacts) | undefined;
+  readonly facts: () => ReplayFacts | undefined;
 }
 
 /** Which decisions are logged, and with what. */
@@ -121,9 +123,20 @@ export function decisionLine(record: DecisionRecord, mode: DecisionLogMode): str
     span_id: trace?.spanId,
     trace_flags: trace?.flags,
     allow_sample: decision.outcome === 'allow' && mode.allow_sample < 1 ? mode.allow_sample : undefined,
-    [REPLAY_KEY]: mode.requests === 'replay' && record.facts ? withoutTokens(record.facts()) : undefined,
+    [REPLAY_KEY]: mode.requests === 'replay' ? record.facts() : undefined,
   };
   return JSON.stringify(line);
+}
+
+/** What a check was decided on, so that it can be decided again; undefined where the request could not be read. What
+ *  looks like a token is cut out of every text, a path above all: a decision does not hang on it, because no destination
+ *  is written with a token in it. */
+export function decidedFacts(
+  { request, context, application }: Pick<CheckFinished, 'request' | 'context' | 'application'>,
+  timeMs: number,
+): ReplayFacts | undefined {
+  // Nothing was gathered of a request that no application covers.
+  return request && withoutTokens(encodeFacts(context ?? new EvaluationContext(request, timeMs), application));
 }
 
 const WHY_MAX = 1_024;
@@ -172,8 +185,6 @@ function traceOf(
   return { traceId, spanId, flags };
 }
 
-/** What looks like a token is cut out of every text, a path above all. A decision does not hang on it: no destination is
- *  written with a token in it. */
 function withoutTokens(facts: ReplayFacts): ReplayFacts {
   const text = JSON.stringify(facts, (_, value: unknown) =>
     typeof value === 'string' ? redactedText(value, FACT_MAX) : value,

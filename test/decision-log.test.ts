@@ -2,12 +2,11 @@ import { describe, expect, it } from 'vitest';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createDecisionLog, createDecisionOutput, decisionLine } from '../src/decision-log.ts';
+import { createDecisionLog, createDecisionOutput, decidedFacts, decisionLine } from '../src/decision-log.ts';
 import type { DecisionLogMode, DecisionRecord } from '../src/decision-log.ts';
 import { schema } from '../src/cli/schema.ts';
 import { decisionLineSchema, decisionLineShape } from '../src/decision-log-shape.ts';
-import { EvaluationContext } from '../src/model/context.ts';
-import { decodeFacts, encodeFacts } from '../src/policy/replay.ts';
+import { decodeFacts } from '../src/policy/replay.ts';
 import { createLogger } from '../src/log.ts';
 import type { Decision, Outcome } from '../src/model/decision.ts';
 import type { Identity } from '../src/model/identity.ts';
@@ -107,7 +106,7 @@ function record(more: Partial<DecisionRecord> = {}): DecisionRecord {
     request: request(),
     clientAddress: () => ({ text: '203.0.113.7', family: 4, bytes: Uint8Array.of(203, 0, 113, 7) }),
     country: 'CA',
-    facts: () => encodeFacts(new EvaluationContext(request(), 0), undefined),
+    facts: () => decidedFacts({ request: request(), context: undefined, application: undefined }, 0),
     ...more,
   };
 }
@@ -196,7 +195,8 @@ describe('the line of a decision', () => {
   });
 
   it('holds the facts of the decision where it is asked for, without what looks like a token', () => {
-    const facts = encodeFacts(new EvaluationContext(request({ path: `/a/${JWT}` }), 5), undefined);
+    const unread = { context: undefined, application: undefined };
+    const facts = decidedFacts({ request: request({ path: `/a/${JWT}` }), ...unread }, 5);
     expect(parsed({ facts: () => facts })['replay']).toBeUndefined();
     const line = decisionLine(record({ facts: () => facts }), { ...ALL, requests: 'replay' });
     expect(line).not.toContain(JWT);
@@ -208,7 +208,7 @@ describe('the line of a decision', () => {
   });
 
   it('holds no facts of a request that could not be read', () => {
-    expect(decisionLine(record({ facts: undefined }), { ...ALL, requests: 'replay' })).not.toContain('replay');
+    expect(decisionLine(record({ facts: () => undefined }), { ...ALL, requests: 'replay' })).not.toContain('replay');
   });
 
   it('is one line of bounded length, whatever is asked for', () => {

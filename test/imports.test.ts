@@ -30,7 +30,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ],
   ['tracing.ts'],
   ['settings.ts', 'settings-shape.ts', 'settings-checks.ts', 'settings-overrides.ts'],
-  ['revision.ts'],
+  ['revision.ts', 'status.ts'],
   ['app.ts'],
   ['cli'],
   ['main.ts', 'demo'],

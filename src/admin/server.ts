@@ -7,8 +7,9 @@ import type { IncomingHttpHeaders, IncomingMessage, Server, ServerResponse } fro
 import { isIP } from 'node:net';
 import { bindFailure, listenText, readListenAddress } from '../shared/listen.ts';
 
-/** `open`: anybody. `read` and `write`: an admin token with that scope; neither implies the other. */
-export type AdminScope = 'open' | 'read' | 'write';
+/** `open`: anybody. `read` and `write`: an admin token with that scope; neither implies the other. `page`: `read` once
+ *  there are tokens; before that anybody, where the port is on a loopback address, and nobody elsewhere. */
+export type AdminScope = 'open' | 'read' | 'write' | 'page';
 
 /** Plain data: what is served, and by whom it may be asked for. */
 export interface AdminRoute {
@@ -32,11 +33,11 @@ export interface AdminGroup {
   readonly refuse?: ((refusal: Refusal, request: AdminRequest) => AdminResponse) | undefined;
 }
 
-export interface Presented {
-  readonly secret: string;
+/** A token, or the hash of one that was presented before: never a hash that a request came with. */
+export type Presented = ({ readonly secret: string } | { readonly sha256: string }) & {
   /** Who says to be behind the token, for the log; undefined: nobody says. */
   readonly actor?: string | undefined;
-}
+};
 
 /** Why no route answers. Credentials are looked at first, so that nobody learns without them what exists. */
 export type Refusal =
@@ -92,6 +93,8 @@ export interface AdminServerOptions {
   /** Routes outside every prefix: probes, metrics, our public keys, the status page. */
   readonly routes: readonly AdminRoute[];
   readonly groups?: readonly AdminGroup[] | undefined;
+  /** How credentials are presented to those routes, and how refusals look, as in a group. */
+  readonly root?: Pick<AdminGroup, 'presented' | 'refuse'> | undefined;
   /** Read for every request, so that a reload changes them. Empty: routes with a scope do not exist. */
   readonly tokens: () => readonly AdminToken[];
   /** Told what a handler threw; the caller gets a 500. */
@@ -121,7 +124,7 @@ export async function startAdminServer(options: AdminServerOptions): Promise<Adm
     .map((group) => ({ ...group, table: routeTable(group.routes) }));
   const site: Site = {
     groups,
-    root: { prefix: '', routes: options.routes, table: routeTable(options.routes) },
+    root: { ...options.root, prefix: '', routes: options.routes, table: routeTable(options.routes) },
     tokens: options.tokens,
     failed: options.failed,
     loopback: false,
@@ -170,7 +173,10 @@ export function bearerToken(headers: IncomingHttpHeaders): Presented | undefined
 /** The token whose hash is that of `secret`. Takes as long for a wrong one as for a right one: every hash is compared
  *  whole. */
 export function callerOf(presented: Presented, tokens: readonly AdminToken[]): AdminCaller | undefined {
-  const hash = createHash('sha256').update(presented.secret, 'utf8').digest();
+  const hash =
+    'sha256' in presented
+      ? Buffer.from(presented.sha256, 'hex')
+      : createHash('sha256').update(presented.secret, 'utf8').digest();
   let caller: AdminCaller | undefined;
   for (const token of tokens) {
     const known = Buffer.from(token.sha256, 'hex');
@@ -249,7 +255,8 @@ async function respond(
   const found = group.table.find(request.path);
   const wanted = request.method === 'HEAD' ? 'GET' : request.method;
   const match = found.find(({ route }) => route.method === wanted);
-  const closed = match ? match.route.scope !== 'open' : group.table.allClosed;
+  const scopeOf = ({ scope }: AdminRoute): AdminScope => (scope === 'page' ? pageScope(site, tokens) : scope);
+  const closed = match ? scopeOf(match.route) !== 'open' : group.table.allClosed;
   if (closed) {
     if (tokens.length === 0) return { status: 404 };
     const presented = (group.presented ?? bearerToken)(request.headers);
@@ -262,7 +269,7 @@ async function respond(
       body: 'This port answers under its address or localhost only.\n',
     };
   }
-  const visible = tokens.length > 0 ? found : found.filter(({ route }) => route.scope === 'open');
+  const visible = tokens.length > 0 ? found : found.filter(({ route }) => scopeOf(route) === 'open');
   if (!match) {
     if (visible.length === 0) return refuse({ kind: 'not_found' });
     const allow = allowed(visible.map(({ route }) => route.method));
@@ -270,12 +277,17 @@ async function respond(
     return { ...response, headers: { allow, ...response.headers } };
   }
   const { route, parameters } = match;
-  if (route.scope !== 'open' && !request.caller?.scopes.includes(route.scope)) return refuse({ kind: 'forbidden' });
+  const scope = scopeOf(route);
+  if (scope !== 'open' && !request.caller?.scopes.includes(scope)) return refuse({ kind: 'forbidden' });
   request.parameters = parameters;
   const body = await readBody(incoming);
   if (!body) return refuse({ kind: 'too_large' });
   request.body = body;
   return route.handle(request);
+}
+
+function pageScope({ loopback }: Site, tokens: readonly AdminToken[]): 'open' | 'read' {
+  return tokens.length === 0 && loopback ? 'open' : 'read';
 }
 
 function refused(group: RoutedGroup, refusal: Refusal, request: AdminRequest): AdminResponse {
