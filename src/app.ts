@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { cloudflareApi } from './admin/cloudflare/api.ts';
+import { entrustApi } from './admin/entrust/api.ts';
 import { createManaged } from './admin/managed.ts';
 import { authzenApi, authzenMetadata } from './admin/authzen.ts';
 import { probeRoutes } from './admin/probes.ts';
@@ -245,6 +246,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
           identities: async () => caseIdentities(folder, TESTS_FOLDER),
           now: Date.now,
         }),
+        entrustApi({ managed }),
         authzenApi({ against: () => statedAgainst(revision), nowMs: Date.now }),
         stateApi({ state, readsLevels: () => revision.settings.risk_scores.from === 'state', logger }),
       ],

@@ -8,7 +8,8 @@ import type { Hashes } from '../state/keys.ts';
 import type { State } from '../state/state.ts';
 import { StateError } from '../state/store.ts';
 import type { RiskLevelSet } from '../state/store.ts';
-import type { AdminGroup, AdminRequest, AdminResponse, Refusal } from './server.ts';
+import { failure, json, refused } from './entrust/answers.ts';
+import type { AdminGroup, AdminRequest, AdminResponse } from './server.ts';
 
 export interface StateApiOptions {
   readonly state: State;
@@ -162,34 +163,4 @@ function isLevel(value: unknown): value is RiskLevelSet {
 /** RFC 6901, section 3. */
 function pointed(key: string): string {
   return key.replaceAll('~', '~0').replaceAll('/', '~1');
-}
-
-function refused(refusal: Refusal): AdminResponse {
-  switch (refusal.kind) {
-    case 'unauthenticated':
-      return failure(401, 'unauthorized', 'expected an admin token, found none or a wrong one');
-    case 'forbidden':
-      return failure(403, 'forbidden', 'the admin token does not have the scope');
-    case 'not_found':
-      return failure(404, 'not_found', 'no such resource');
-    case 'method_not_allowed':
-      return failure(405, 'method_not_allowed', `expected ${refusal.allow}`);
-    case 'too_large':
-      return failure(400, 'body_malformed', 'expected a body of 4 MiB at most');
-    case 'failed':
-      return failure(500, 'internal_error', 'the request failed');
-  }
-}
-
-function failure(
-  status: number,
-  errorCode: string,
-  errorMessage: string,
-  parameters: readonly string[] = [],
-): AdminResponse {
-  return json(status, { errorCode, errorMessage, parameters });
-}
-
-function json(status: number, body: object): AdminResponse {
-  return { status, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
 }

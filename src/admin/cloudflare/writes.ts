@@ -4,6 +4,7 @@ import type { Place } from '../../model/fault.ts';
 import type { PolicySet } from '../../policy/objects.ts';
 import { NOUNS } from '../../policy/owners.ts';
 import { FILE_KEYS } from '../../policy/shape.ts';
+import { canonical } from '../../shared/canonical.ts';
 import { isManaged } from '../managed.ts';
 import type { AdminRevision, Managed, Plan, WriteRefusal } from '../managed.ts';
 import type { AdminCaller, AdminResponse } from '../server.ts';
@@ -161,15 +162,6 @@ export function inOrder<K extends ManagedKey>(revision: AdminRevision, key: K): 
     .map((object) => ({ object, made: textOf(object.written['created_at']) }))
     .toSorted((a, b) => byText(a.made, b.made) || byText(a.object.id, b.object.id));
   return [...objects.filter((object) => isOwn.get(object) === false), ...managed.map(({ object }) => object)];
-}
-
-/** JSON with the keys of objects in order, so that equal data is equal text. */
-export function canonical(data: unknown): string {
-  return JSON.stringify(data, (_, value: unknown) =>
-    value !== null && typeof value === 'object' && !Array.isArray(value)
-      ? Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => byText(a, b)))
-      : value,
-  );
 }
 
 const REPEATED_MS = 60_000;
