@@ -532,7 +532,11 @@ function createSources(
   );
   const serviceTokens = createServiceTokens(set.serviceTokens);
   const posture = createPostureSource(settings.posture.from);
-  const transactions = new Map(set.applications.map((one) => [one.id, createTransactionReader(one.transaction)]));
+  const transactions = new Map(
+    set.applications
+      .filter(({ transaction }) => transaction.length > 0)
+      .map(({ id, transaction }) => [id, createTransactionReader(transaction)]),
+  );
   const remembered = options.state && createHistorySource(options.state, settings.risk);
   const { service_tokens_header: defaultHeader, client_address: addressSettings } = settings;
   return {

@@ -62,7 +62,7 @@ export function createOutbound({ guarded, authorities, resolve: resolver = resol
   const kept = { keepAlive: true, timeout: IDLE_MS, maxSockets: CONNECTIONS_MAX, maxFreeSockets: 8 };
   const http = new HttpAgent(kept);
   const https = new HttpsAgent({ ...kept, ca: authorities, rejectUnauthorized: true });
-  const lookup = guarded ? guardedLookup(resolver) : undefined;
+  const lookup = sharedLookup(resolver, guarded ? isReachable : () => true);
   return (request, deadline) =>
     new Promise((succeed, fail) => {
       const url = new URL(request.url);
@@ -86,7 +86,7 @@ export function createOutbound({ guarded, authorities, resolve: resolver = resol
           ...(body && { 'content-type': 'application/json', 'content-length': body.length }),
           ...request.headers,
         },
-        ...(lookup && { lookup }),
+        lookup,
       };
       exchange(() => (isSecure ? httpsRequest : httpRequest)(options), body, request.bytesMax, deadline).then(
         succeed,
@@ -235,19 +235,31 @@ async function decoded(bytes: Uint8Array, encoding: string | undefined, maxOutpu
   }
 }
 
-function guardedLookup(resolver: typeof resolve): LookupFunction {
+/** Those who want to know the addresses of one host at the same time ask once: the system's resolver occupies one of
+ *  Node's four threads, which signatures are verified on too, for as long as a name server does not answer. */
+function sharedLookup(resolver: typeof resolve, isAllowed: (address: string, host: string) => boolean): LookupFunction {
+  const underWay = new Map<string, Promise<readonly LookupAddress[]>>();
   return (host, options, done) => {
-    resolver(host, { ...options, all: true }, (error: NodeJS.ErrnoException | null, found: LookupAddress[]) => {
-      if (error) {
-        done(error, []);
-        return;
-      }
-      const reachable = found.filter(({ address }) => isReachable(address, host));
-      const [first] = reachable;
-      if (first === undefined) done(new OutboundError(ADDRESS_REFUSED), []);
-      else if (options.all === true) done(null, reachable);
-      else done(null, first.address, first.family);
-    });
+    const name = `${host} ${options.family ?? 0} ${options.hints ?? 0}`;
+    let looking = underWay.get(name);
+    if (!looking) {
+      looking = new Promise<readonly LookupAddress[]>((succeed, fail) => {
+        resolver(host, { ...options, all: true }, (error, found) => (error ? fail(error) : succeed(found)));
+      }).finally(() => {
+        underWay.delete(name);
+      });
+      underWay.set(name, looking);
+    }
+    looking.then(
+      (found) => {
+        const allowed = found.filter(({ address }) => isAllowed(address, host));
+        const [first] = allowed;
+        if (first === undefined) done(new OutboundError(ADDRESS_REFUSED), []);
+        else if (options.all === true) done(null, allowed);
+        else done(null, first.address, first.family);
+      },
+      (error: NodeJS.ErrnoException) => done(error, []),
+    );
   };
 }
 

@@ -539,6 +539,23 @@ describe('the endpoint’s keys', () => {
 });
 
 describe('hosts', () => {
+  it('of endpoint and keys may be two, both listed', async () => {
+    const keys = await startEvaluator();
+    keys.useKey(pairFor('RS256', 'second'), 'e9');
+    evaluator.useKey(pairFor('RS256', 'second'), 'e9');
+    const files = filesOf();
+    const rule = String(files['policies/all.yaml']).replace(evaluator.keysUrl, keys.keysUrl);
+    const both = `${IDENTITY}external_evaluation: { allow_hosts: ["${evaluator.host}", "${keys.host}"] }\n`;
+    const surroundings = { keySets: createKeySets(), evaluations };
+    await expect(wholeCheck({ ...files, 'policies/all.yaml': rule }, surroundings)).rejects.toThrow(
+      'evaluation_host_not_allowed',
+    );
+    whole = await wholeCheck({ ...files, 'postern.yaml': both, 'policies/all.yaml': rule }, surroundings);
+    expect(await reasonOf(whole)).toBe('policy_allowed');
+    expect([evaluator.keysAsked(), keys.keysAsked(), keys.asked.length]).toEqual([0, 1, 0]);
+    await keys.close();
+  });
+
   it('that are not listed are faults', async () => {
     const files = filesOf();
     await expect(

@@ -214,6 +214,20 @@ describe('what is sent', () => {
     ]);
   });
 
+  it('asks for the addresses of a host once for all who call it at the same time', async () => {
+    const port = await listening(createServer((_, response) => response.end('{}')));
+    const waiting: ((error: null, found: readonly object[]) => void)[] = [];
+    const resolve = ((_: string, __: object, done: (error: null, found: readonly object[]) => void) =>
+      void waiting.push(done)) as unknown as NonNullable<OutboundOptions['resolve']>;
+    const outbound = createOutbound({ guarded: false, resolve });
+    const call = () => outbound({ url: `http://evaluate.test:${port}/`, bytesMax: 9 }, AbortSignal.timeout(LATE_MS));
+    const calls = [call(), call(), call()];
+    await expect.poll(() => waiting.length, { timeout: 5_000 }).toBe(1);
+    waiting[0]?.(null, [{ address: '127.0.0.1', family: 4 }]);
+    expect((await Promise.all(calls)).map(({ bytes }) => Buffer.from(bytes).toString())).toEqual(['{}', '{}', '{}']);
+    expect(waiting).toHaveLength(1);
+  });
+
   it('goes over a connection that is kept', async () => {
     const ports = new Set<number | undefined>();
     const url = await serving((request, response) => void (ports.add(request.socket.remotePort), response.end('{}')));
