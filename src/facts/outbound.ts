@@ -238,30 +238,32 @@ async function decoded(bytes: Uint8Array, encoding: string | undefined, maxOutpu
 /** Those who want to know the addresses of one host at the same time ask once: the system's resolver occupies one of
  *  Node's four threads, which signatures are verified on too, for as long as a name server does not answer. */
 function sharedLookup(resolver: typeof resolve, isAllowed: (address: string, host: string) => boolean): LookupFunction {
-  const underWay = new Map<string, Promise<readonly LookupAddress[]>>();
+  const underWay = new Map<string, Told[]>();
   return (host, options, done) => {
+    const tell: Told = (error, found) => {
+      const allowed = found.filter(({ address }) => isAllowed(address, host));
+      const [first] = allowed;
+      if (error) done(error, []);
+      else if (first === undefined) done(new OutboundError(ADDRESS_REFUSED), []);
+      else if (options.all === true) done(null, allowed);
+      else done(null, first.address, first.family);
+    };
     const name = `${host} ${options.family ?? 0} ${options.hints ?? 0}`;
-    let looking = underWay.get(name);
-    if (!looking) {
-      looking = new Promise<readonly LookupAddress[]>((succeed, fail) => {
-        resolver(host, { ...options, all: true }, (error, found) => (error ? fail(error) : succeed(found)));
-      }).finally(() => {
-        underWay.delete(name);
-      });
-      underWay.set(name, looking);
+    const waiting = underWay.get(name);
+    if (waiting) {
+      waiting.push(tell);
+      return;
     }
-    looking.then(
-      (found) => {
-        const allowed = found.filter(({ address }) => isAllowed(address, host));
-        const [first] = allowed;
-        if (first === undefined) done(new OutboundError(ADDRESS_REFUSED), []);
-        else if (options.all === true) done(null, allowed);
-        else done(null, first.address, first.family);
-      },
-      (error: NodeJS.ErrnoException) => done(error, []),
-    );
+    const all = [tell];
+    underWay.set(name, all);
+    resolver(host, { ...options, all: true }, (error, found) => {
+      underWay.delete(name);
+      for (const one of all) one(error, error ? [] : found);
+    });
   };
 }
+
+type Told = (error: NodeJS.ErrnoException | null, found: readonly LookupAddress[]) => void;
 
 function isReachable(text: string, host: string): boolean {
   const address = parseAddress(text);

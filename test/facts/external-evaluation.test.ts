@@ -441,7 +441,9 @@ describe('asked once', () => {
     ['another application', {}, { host: 'other.example.com' }],
     ['another country', { 'cf-ipcountry': 'PT' }, { 'cf-ipcountry': 'ES' }],
   ])('but not by %s', async (_, first, second) => {
-    const files = filesOf({ more: 'geo: { headers: { country: cf-ipcountry } }\n' });
+    const more = 'geo: { headers: { country: cf-ipcountry } }\n';
+    // Of one audience: it is not that which tells the applications apart.
+    const files = filesOf({ more, application: ', aud: [orders]' });
     const policies = String(files['policies/all.yaml']);
     const other = policies.replace(ORDERS, OTHER).replace('Orders', 'Other').replace('orders.', 'other.');
     whole = await wholeCheck({ ...files, 'policies/other.yaml': other }, { keySets: createKeySets(), evaluations });
