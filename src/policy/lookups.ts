@@ -38,7 +38,7 @@ export interface LinkSettings {
   readonly geo: {
     readonly city_database: string | undefined;
     readonly anonymous_database: string | undefined;
-    readonly headers: { readonly country: string | undefined; readonly anonymous: string | undefined };
+    readonly headers: Readonly<Record<'country' | 'latitude' | 'longitude' | 'anonymous', string | undefined>>;
   };
   readonly certificates: { readonly trusted_authorities: string | undefined; readonly verified_by_envoy: boolean };
 }
@@ -91,8 +91,10 @@ export function createLookups(set: PolicySet, settings: LinkSettings): Lookups {
     const { byId, byName } = kinds[kind];
     return nearest(text, byName.keys()) ?? nearest(text, byId.keys());
   };
-  const { anonymous_database: anonymousDatabase, headers } = settings.geo;
+  const { anonymous_database: anonymousDatabase, city_database: cityDatabase, headers } = settings.geo;
   const anonymousSource = anonymousDatabase !== undefined || headers.anonymous !== undefined;
+  const coordinatesSource =
+    cityDatabase !== undefined || (headers.latitude !== undefined && headers.longitude !== undefined);
   return {
     groupObject: (idOrName) => groups.byId.get(idOrName.toLowerCase()) ?? groups.byName.get(idOrName),
     list: (id) => lists.byId.get(id.toLowerCase()),
@@ -126,6 +128,7 @@ export function createLookups(set: PolicySet, settings: LinkSettings): Lookups {
       transactionDetails: new Map((application?.transaction ?? []).map(({ name, usage }) => [name, { usage }])),
       settings: settings.risk,
       anonymousSource,
+      coordinatesSource,
       nearest: near,
     }),
     accounts: settings.admin.accounts,

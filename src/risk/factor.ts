@@ -48,6 +48,8 @@ export interface FactorScope {
   readonly settings: RiskSettings;
   /** Some source tells whether an address is anonymous. */
   readonly anonymousSource: boolean;
+  /** Some source tells where on earth an address is. */
+  readonly coordinatesSource: boolean;
   nearest(kind: 'list' | 'transaction_rule' | 'engine_rule', text: string): string | undefined;
 }
 

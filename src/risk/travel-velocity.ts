@@ -1,3 +1,4 @@
+import { warning } from '../model/fault.ts';
 import { exactObject } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 import { contextKeys } from './context-keys.ts';
@@ -15,6 +16,17 @@ export const travelVelocity: FactorType<ShapeOutput<typeof shape>> = {
   description: 'At risk where the way from the place of the last authentication is too long for the time since.',
   shape,
   needs: () => [{ fact: 'history' }, { fact: 'location' }, { fact: 'identity' }],
+  link(_, place, { coordinatesSource }, report) {
+    if (coordinatesSource) return;
+    report(
+      warning(
+        place,
+        'coordinates_source_missing',
+        'no source tells the coordinates of a request, so that this factor is never at risk',
+        'set geo.city_database, or geo.headers.latitude and geo.headers.longitude',
+      ),
+    );
+  },
   compile(_, { settings }) {
     const { travel_distance_min_km: minKm, travel_velocity_max_kmh: maxKmh } = settings;
     return ({ history, location, nowMs }) => {

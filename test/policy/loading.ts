@@ -54,7 +54,7 @@ export const SETTINGS: LinkSettings = {
   geo: {
     city_database: 'geo/city.mmdb',
     anonymous_database: 'geo/anonymous.mmdb',
-    headers: { country: undefined, anonymous: undefined },
+    headers: { country: undefined, latitude: undefined, longitude: undefined, anonymous: undefined },
   },
   certificates: { trusted_authorities: undefined, verified_by_envoy: true },
 };

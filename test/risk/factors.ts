@@ -34,6 +34,7 @@ export interface FactorScopeParts {
   readonly transactionDetails?: Readonly<Record<string, readonly ('RBA' | 'TVS')[]>>;
   readonly settings?: Partial<RiskSettings>;
   readonly anonymousSource?: boolean;
+  readonly coordinatesSource?: boolean;
 }
 
 export function factorScopeOf(parts: FactorScopeParts = {}): FactorScope {
@@ -52,6 +53,7 @@ export function factorScopeOf(parts: FactorScopeParts = {}): FactorScope {
     ),
     settings: { ...SETTINGS, ...parts.settings },
     anonymousSource: parts.anonymousSource ?? true,
+    coordinatesSource: parts.coordinatesSource ?? true,
     nearest: () => undefined,
   };
 }

@@ -4,7 +4,7 @@ import { distanceKm, EARTH_RADIUS_KM } from '../../src/risk/haversine.ts';
 import { travelVelocity } from '../../src/risk/travel-velocity.ts';
 import { ann, contextOf } from '../rules/contexts.ts';
 import type { Facts } from '../rules/contexts.ts';
-import { verdictOf } from './factors.ts';
+import { reportedOf, verdictOf } from './factors.ts';
 
 const NOW = Date.UTC(2026, 2, 4, 14, 30);
 
@@ -88,6 +88,13 @@ describe('the way since the last authentication', () => {
   ])('%s: %s', (_, facts, verdict) => {
     expect(verdictOf(travelVelocity, {}, contextOf(facts))).toBe(verdict);
   });
+});
+
+it.each([
+  [true, []],
+  [false, ['coordinates_source_missing (warning)']],
+])('a source of coordinates: %s, %j', (coordinatesSource, codes) => {
+  expect(reportedOf(travelVelocity, {}, { coordinatesSource })).toEqual(codes);
 });
 
 describe('laws of the distance', () => {
