@@ -25,7 +25,7 @@ import { createExternalEvaluations } from './facts/external-evaluation.ts';
 import { createKeySets } from './facts/key-set.ts';
 import type { KeySetRead } from './facts/key-set.ts';
 import { createOutbound } from './facts/outbound.ts';
-import { pathOf } from './files.ts';
+import { normalName, pathOf } from './files.ts';
 import { createLearner } from './learning.ts';
 import { createKeySetLog } from './key-set-log.ts';
 import { createLogger } from './log.ts';
@@ -239,7 +239,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
         cloudflareApi(managed, {
           async compile(application) {
             const bytes = new TextEncoder().encode(JSON.stringify({ applications: [application] }));
-            const name = `${revision.settings.policies}/managed/policy-test.json`;
+            const name = `${normalName(revision.settings.policies)}/managed/policy-test.json`;
             const { loaded: tried } = await turns.take(async () => loader.loadWith({ name, bytes }));
             return { file: name, faults: tried.faults, against: tried.revision && statedAgainst(tried.revision) };
           },

@@ -129,6 +129,12 @@ export function fileOf(snapshot: Pick<ConfigSnapshot, 'files'>, name: string): C
   return snapshot.files.get(normalName(name));
 }
 
+/** A name as files of a set have it: `./policies/` is `policies`. */
+export function normalName(name: string): string {
+  const normal = normalize(name).split(sep).join('/');
+  return normal.length > 1 && normal.endsWith('/') ? normal.slice(0, -1) : normal;
+}
+
 /** The absolute path of such a name. */
 export function pathOf(folder: string, name: string): string {
   return resolve(folder, name);
@@ -660,11 +666,6 @@ function withoutVersion(path: string): string {
   const steps = path.split(sep);
   const version = steps.findIndex((step) => step.startsWith('..') && step.length > 2);
   return version < 1 ? path : steps.slice(0, version).join(sep) || sep;
-}
-
-function normalName(name: string): string {
-  const normal = normalize(name).split(sep).join('/');
-  return normal.length > 1 && normal.endsWith('/') ? normal.slice(0, -1) : normal;
 }
 
 async function inParallel<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {

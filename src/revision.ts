@@ -58,6 +58,7 @@ import { createLookups, hasRule } from './policy/lookups.ts';
 import type { Lookups } from './policy/lookups.ts';
 import type { PolicySet } from './policy/objects.ts';
 import { createLocator } from './policy/places.ts';
+import type { KnownPositions } from './policy/places.ts';
 import { createPolicyReader, parseYaml } from './policy/read.ts';
 import type { ShapedSet } from './policy/read.ts';
 import { warn } from './policy/warnings.ts';
@@ -187,7 +188,7 @@ export function createLoader(options: LoaderOptions): Loader {
     return {
       // A fault found while building, such as a key that is none, makes the whole worthless.
       revision: faults.some(isFault) ? undefined : revision,
-      faults: locatedFaults(faults, (name) => textOf(snapshot, name)),
+      faults: located(faults, snapshot),
       id: snapshot.revision,
       outside: snapshot.outside,
       snapshot,
@@ -454,7 +455,7 @@ async function build(
     async warnings() {
       const found: Fault[] = [];
       await warn(shaped.set, lookups, settings, Date.now(), (one) => void found.push(one), createPause());
-      return locatedFaults(found, (name) => textOf(snapshot, name));
+      return located(found, snapshot);
     },
   });
 }
@@ -716,6 +717,23 @@ class Files {
 
 function isFault(found: Fault): boolean {
   return found.severity === 'fault';
+}
+
+/** A file that did not change is the same object: what was found in it is not looked for again. */
+const POSITIONS = new WeakMap<ConfigFile, KnownPositions>();
+
+function located(faults: readonly Fault[], snapshot: ConfigSnapshot): readonly LocatedFault[] {
+  return locatedFaults(
+    faults,
+    (name) => textOf(snapshot, name),
+    (name) => {
+      const file = snapshot.files.get(name);
+      if (!file) return undefined;
+      const known = POSITIONS.get(file) ?? new Map<string, Position>();
+      POSITIONS.set(file, known);
+      return known;
+    },
+  );
 }
 
 function textOf(snapshot: ConfigSnapshot, name: string): string | undefined {

@@ -9,6 +9,7 @@ import type { ObjectKind, PolicySet } from '../policy/objects.ts';
 import { NOUNS, ownerOf } from '../policy/owners.ts';
 import { FILE_KEYS } from '../policy/shape.ts';
 import type { FileKey } from '../policy/shape.ts';
+import { normalName } from '../files.ts';
 import type { FileChange } from '../files.ts';
 import type { Logger } from '../log.ts';
 import type { Turns } from '../shared/turns.ts';
@@ -169,7 +170,7 @@ const READ_ONLY: ReadonlySet<string> = new Set(['EROFS', 'EACCES', 'EPERM']);
 
 /** As the loader names it: `policies/managed/groups/<id>.json`. */
 function managedFile({ settings }: AdminRevision, key: FileKey, id: string): string {
-  return `${settings.policies}/managed/${key}/${id}.json`;
+  return `${normalName(settings.policies)}/managed/${key}/${id}.json`;
 }
 
 function fileText(key: FileKey, object: Readonly<Record<string, unknown>>): string {

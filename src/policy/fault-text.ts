@@ -1,5 +1,6 @@
 import type { Fault, Position } from '../model/fault.ts';
 import { createLocator } from './places.ts';
+import type { KnownPositions } from './places.ts';
 
 /** A fault whose line and column are known. */
 export interface LocatedFault {
@@ -8,12 +9,14 @@ export interface LocatedFault {
 }
 
 /** Faults by file, line and column; where several stand in one place, in the order they were found. Each is given
- *  once, however often it was found. `sources` gives the text of a file, to find positions in. */
+ *  once, however often it was found. `sources` gives the text of a file, to find positions in, `known`
+ *  those that were found in that text before. */
 export function locatedFaults(
   faults: readonly Fault[],
   sources: (file: string) => string | undefined,
+  known?: (file: string) => KnownPositions | undefined,
 ): readonly LocatedFault[] {
-  const locate = createLocator(sources);
+  const locate = createLocator(sources, known);
   const seen = new Set<string>();
   return faults
     .map((fault) => ({ fault, position: locate(fault.place) }))
