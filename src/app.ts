@@ -32,16 +32,14 @@ import { createLogger } from './log.ts';
 import type { Logger } from './log.ts';
 import { createMetrics } from './metrics.ts';
 import type { Metrics } from './metrics.ts';
-import { requirementOf } from './policy/adaptive.ts';
-import { exhausted } from './policy/engine.ts';
 import { byPlace, faultText } from './policy/fault-text.ts';
 import type { LocatedFault } from './policy/fault-text.ts';
 import { createLoader } from './revision.ts';
 import type { Loaded, Revision } from './revision.ts';
+import { createSettle } from './settle.ts';
 import { changedOnlyAtRestart } from './settings.ts';
 import type { RedisSettings, Settings, TracingSettings } from './settings.ts';
 import type { Override } from './settings-overrides.ts';
-import { following } from './shared/following.ts';
 import { createStatus, statedAgainst } from './status.ts';
 import type { Status } from './status.ts';
 import { listenText } from './shared/listen.ts';
@@ -133,7 +131,17 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     await decisions.use(decisionFile(folder, settings));
     const logWarning = createFailureLog({ logger: { error: logger.warn } });
     const check = createCheck(
-      checkParts({ revision: () => revision, state, metrics, decisions, status, logFailure, logWarning, tracing }),
+      checkParts({
+        revision: () => revision,
+        state,
+        stateTimeoutMs: settings.state.redis?.timeout_ms,
+        metrics,
+        decisions,
+        status,
+        logFailure,
+        logWarning,
+        tracing,
+      }),
     );
     const checkServer = await startCheckServer({
       address: listenText(settings.listen.check),
@@ -350,6 +358,8 @@ function redisOptions(
 interface CheckSurroundings {
   readonly revision: () => Revision;
   readonly state: State;
+  /** Undefined: it never has to be waited for. */
+  readonly stateTimeoutMs: number | undefined;
   readonly metrics: Metrics;
   readonly decisions: DecisionOutput;
   readonly status: Status;
@@ -380,14 +390,13 @@ async function tracingOf(
 }
 
 function checkParts(surroundings: CheckSurroundings): CheckParts {
-  const { revision, state, metrics, decisions, status, logFailure, logWarning, tracing } = surroundings;
+  const { revision, state, stateTimeoutMs, metrics, decisions, status, logFailure, logWarning, tracing } = surroundings;
   const learn = createLearner({
     state,
     settings: () => revision().settings.risk,
     onConflict: () => metrics.stateError('conflict'),
     onFailure: (error) => logFailure('state', 'an authentication could not be remembered', { error }),
   });
-  const attempts = createAttempts(state);
   const logDecision = createDecisionLog({
     output: decisions,
     mode: () => revision().settings.log,
@@ -399,31 +408,13 @@ function checkParts(surroundings: CheckSurroundings): CheckParts {
     monotonicMs: () => performance.now(),
     newId: randomUUID,
     keepsFactTimes: tracing !== undefined,
-    settle(decision, context, application, byRedirect) {
-      const { identity, challenge } = decision;
-      if (!identity || !application.adaptive) return { decision, attempt: 0 };
-      if (decision.outcome === 'allow') {
-        if (attempts.clear(identity, application.named.id, context.processNowMs))
-          metrics.stepUpSucceeded(application.named.name);
-        return following(learn(decision, context, application), (cookies) => ({
-          decision: cookies.length === 0 ? decision : { ...decision, cookies },
-          attempt: 0,
-        }));
-      }
-      if (decision.outcome !== 'step_up' || !challenge) return { decision, attempt: 0 };
-      const counted = attempts.count({
-        identity,
-        application: application.named.id,
-        requirement: requirementOf(challenge),
-        byRedirect,
-        nowMs: context.processNowMs,
-        attemptsMax: revision().settings.step_up.attempts_max,
-      });
-      return following(counted, ({ isExhausted, attempt }) => ({
-        decision: isExhausted ? exhausted(decision) : decision,
-        attempt,
-      }));
-    },
+    settle: createSettle({
+      attempts: createAttempts(state),
+      learn,
+      attemptsMax: () => revision().settings.step_up.attempts_max,
+      timeoutMs: stateTimeoutMs,
+      stepUpSucceeded: metrics.stepUpSucceeded,
+    }),
     watch: {
       stage: metrics.stageFinished,
       fact: metrics.factFinished,

@@ -24,6 +24,7 @@ const FLOORS: readonly (readonly string[])[] = [
     'decision-log.ts',
     'decision-log-shape.ts',
     'learning.ts',
+    'settle.ts',
     'failure-log.ts',
     'key-set-log.ts',
     'trace-headers.ts',

@@ -86,7 +86,7 @@ export interface LearningProgram {
   stop(): Promise<void>;
 }
 
-const ADMIN_TOKEN = 'a token that may write';
+export const ADMIN_TOKEN = 'a token that may write';
 
 export const SETTINGS = `identity: { tokens: [{ issuer: "https://login.example.com", audiences: [orders], keys: { file: keys/jwks.json }, from: [{ bearer: authorization }] }] }
 geo: { headers: { country: cf-ipcountry, city: cf-ipcity, latitude: cf-iplatitude, longitude: cf-iplongitude } }

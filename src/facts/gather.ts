@@ -212,12 +212,18 @@ async function awaited<T>(
   } catch {
     // Whoever is told that it could not be had learns no more than that.
   }
+  const { context, watch } = gathering;
+  if (STATE_FACTS.has(fact))
+    context.stateWaitedMs = Math.max(context.stateWaitedMs, watch.monotonicMs() - waiting.beganMs);
   // Too late: that was told when the deadline passed.
   if (!gathering.open) return;
   gathering.waiting.delete(waiting);
   told(fact, waiting.beganMs, gathering, got !== undefined && isHad(got));
   if (got !== undefined) use(got);
 }
+
+/** What the state store is asked for. */
+const STATE_FACTS: ReadonlySet<FactName> = new Set<FactName>(['history', 'risk_score']);
 
 function told(fact: FactName, beganMs: number, { watch }: Gathering, succeeded: boolean): void {
   watch.finished(fact, (watch.monotonicMs() - beganMs) / 1000, succeeded);

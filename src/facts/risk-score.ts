@@ -3,6 +3,7 @@ import type { RiskScoreFact } from '../model/facts.ts';
 import type { Identity } from '../model/identity.ts';
 import { following } from '../shared/following.ts';
 import type { State } from '../state/state.ts';
+import type { RiskLevelSet } from '../state/store.ts';
 
 /** A promise only where the store has to be waited for; rejects where it cannot answer. */
 export type RiskScoreSource = (identity: Identity | undefined) => RiskScoreFact | Promise<RiskScoreFact>;
@@ -14,12 +15,19 @@ export function createRiskScoreSource(from: 'token' | 'state', state: (() => Sta
   return (identity) => {
     if (!identity) return NO_LEVEL;
     const { store, keys } = state();
-    const [first, older] = keys.identityKeys(identity);
-    return following(store.readRiskLevel(first), (level): RiskScoreFact | Promise<RiskScoreFact> => {
-      if (level !== undefined || older === undefined) return { state: 'known', level };
-      return following(store.readRiskLevel(older), (kept): RiskScoreFact => ({ state: 'known', level: kept }));
-    });
+    const [first, second] = keys.identityKeys(identity);
+    const reading = store.readRiskLevel(first);
+    // Asked for at once, so that rotating keys costs nobody time.
+    const readingOlder = second === undefined ? undefined : store.readRiskLevel(second);
+    if (readingOlder instanceof Promise) readingOlder.catch(() => undefined);
+    return following(reading, (level): RiskScoreFact | Promise<RiskScoreFact> =>
+      level === undefined ? following(readingOlder, known) : known(level),
+    );
   };
+}
+
+function known(level: RiskLevelSet | undefined): RiskScoreFact {
+  return { state: 'known', level };
 }
 
 const OF_IDENTITY: RiskScoreFact = Object.freeze({ state: 'identity' });

@@ -56,6 +56,8 @@ export class EvaluationContext {
   transaction: ReadonlyMap<string, TransactionDetail> = NOTHING;
   /** Engine id → its answer. */
   engines: ReadonlyMap<string, EngineAnswer> = NOTHING;
+  /** How long gathering has waited for the state store, milliseconds. What is left of its time is for settling. */
+  stateWaitedMs = 0;
   /** Group number → verdict, so that each group is judged at most once per request; made by the first group. */
   groupVerdicts: Map<number, Verdict> | undefined = undefined;
 

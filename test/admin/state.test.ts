@@ -8,7 +8,7 @@ import { createStateKeys } from '../../src/state/keys.ts';
 import { createMemoryStore } from '../../src/state/memory.ts';
 import { attemptField, StateError } from '../../src/state/store.ts';
 import type { StateStore } from '../../src/state/store.ts';
-import { SETTINGS, startLearning, strong, weak } from '../learning-program.ts';
+import { ADMIN_TOKEN, SETTINGS, startLearning, strong, weak } from '../learning-program.ts';
 import type { LearningProgram } from '../learning-program.ts';
 import { recordOf } from '../state/records.ts';
 
@@ -211,7 +211,6 @@ describe('the program', () => {
   beforeAll(async () => {
     program = await startLearning({
       'postern.yaml': `${SETTINGS}risk_scores: { from: state }
-admin: { tokens: [{ name: all, sha256: ${sha256(WRITER)}, scopes: [read, write] }] }
 `,
       'policies/all.yaml': `applications:
   - id: 9a4b2f0e-3f55-4a57-9b0e-000000000001
@@ -241,7 +240,7 @@ resource_rules:
   const call = async (method: string, path: string, body?: object): Promise<number> => {
     const response = await fetch(
       `http://${admin}${path}?issuer=${encodeURIComponent('https://login.example.com')}&subject=ann`,
-      { method, headers: { authorization: `Bearer ${WRITER}` }, ...(body ? { body: JSON.stringify(body) } : {}) },
+      { method, headers: { authorization: `Bearer ${ADMIN_TOKEN}` }, ...(body ? { body: JSON.stringify(body) } : {}) },
     );
     return response.status;
   };
