@@ -10,6 +10,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   validate: async () => (await import('./cli/validate.ts')).validate,
   explain: async () => (await import('./cli/explain.ts')).explain,
   test: async () => (await import('./cli/test.ts')).test,
+  diff: async () => (await import('./cli/diff.ts')).diff,
   schema: async () => (await import('./cli/schema.ts')).schema,
 };
 

@@ -1,4 +1,5 @@
 import type { ExplanationJson } from '../cases/explanation.ts';
+import { printable } from './printable.ts';
 
 /** An explanation as lines that a person reads at three in the morning: what was decided, by which lines of which
  *  files, and what would have been allowed. `color`: for a terminal. */
@@ -43,11 +44,6 @@ const ALIKE_MAX = 8;
 
 function paint(color: boolean, code: number): (text: string) => string {
   return (text) => (color ? `\u001B[${code}m${text}\u001B[0m` : text);
-}
-
-/** What users and requests wrote may hold control characters, which must not reach a terminal. */
-function printable(text: string): string {
-  return text.replaceAll(/[\u0000-\u001F\u007F-\u009F\u2028\u2029]/g, '\uFFFD');
 }
 
 function place({ file, line, column }: At, { dim }: Pen): string {

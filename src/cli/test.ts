@@ -11,6 +11,7 @@ import type { Override } from '../settings-overrides.ts';
 import { watchFolder } from '../watch.ts';
 import { CONFIG_HELP, CONFIG_OPTIONS, parsed } from './arguments.ts';
 import type { Command, Terminal } from './arguments.ts';
+import { printable } from './printable.ts';
 import { countText, overridesFrom, printedFaults } from './configuration.ts';
 import { junitText } from './junit.ts';
 import { explainerOf, loadOffline, readFolderCases, TESTS_FOLDER } from './offline.ts';
@@ -180,7 +181,7 @@ function failureText(result: CaseResult, read: CasesRead, explainer: Explainer, 
   }
   const quotedName = `'${one.name.replaceAll("'", String.raw`'\''`)}'`;
   lines.push(`    all of it: postern explain --config ${folder} --case ${quotedName}`);
-  return `${lines.join('\n')}\n`;
+  return `${lines.map((line) => printable(line)).join('\n')}\n`;
 }
 
 const DECIDERS_MAX = 6;
