@@ -431,6 +431,7 @@ function checkParts(surroundings: CheckSurroundings): CheckParts {
           request: check.request,
           clientAddress: () => check.request && check.snapshot.sources.clientAddress(check.request),
           country: check.context?.location?.country,
+          traceparent: () => check.call.metadata?.('traceparent'),
           facts: () => decidedFacts(check, Date.now()),
         });
       },

@@ -44,7 +44,9 @@ export const decisionLineShape = z.looseObject({
     .string()
     .regex(/^[0-9a-f]{32}$/)
     .optional()
-    .describe('Of the `traceparent` of the request (W3C Trace Context), where that is valid.'),
+    .describe(
+      'Of the `traceparent` that came with the call (Envoy that traces sends one), else of that of the request (W3C Trace Context), where it is valid.',
+    ),
   span_id: z
     .string()
     .regex(/^[0-9a-f]{16}$/)

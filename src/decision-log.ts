@@ -27,6 +27,9 @@ export interface DecisionRecord {
   readonly clientAddress: () => Address | undefined;
   /** ISO 3166-1 alpha-2, of the address. Nothing finer is written. */
   readonly country: string | undefined;
+  /** The `traceparent` that came with the call itself, which is nearer than the request's own; undefined: none did.
+   *  Asked for only where the line is written. */
+  readonly traceparent?: (() => string | undefined) | undefined;
   /** What it was decided on; undefined for a request that could not be read. Asked for only where it is written. */
   readonly facts: () => ReplayFacts | undefined;
 }
@@ -95,7 +98,7 @@ export function createDecisionOutput(logger: Logger, lost: (lines: number) => vo
 export function decisionLine(record: DecisionRecord, mode: DecisionLogMode): string {
   const { decision, request } = record;
   const identity = decision.identity ?? decision.linkedIdentity;
-  const trace = request && traceOf(request);
+  const trace = traceOf(record.traceparent?.() ?? (request && traceparentOf(request)));
   const line: DecisionLine = {
     level: 'info',
     time: timeText(record.timeMs),
@@ -173,15 +176,19 @@ function named(words: Named | undefined): { readonly id: string; readonly name: 
   return words && { id: words.id, name: words.name };
 }
 
-function traceOf(
-  request: RequestFacts,
-): { readonly traceId: string; readonly spanId: string; readonly flags: string } | undefined {
+function traceparentOf(request: RequestFacts): string | undefined {
   const header = request.headers.single('traceparent');
-  if (header.state !== 'one') return undefined;
-  const [, traceId, spanId, flags] = TRACEPARENT.exec(header.value) ?? [];
+  return header.state === 'one' ? header.value : undefined;
+}
+
+function traceOf(
+  traceparent: string | undefined,
+): { readonly traceId: string; readonly spanId: string; readonly flags: string } | undefined {
+  if (traceparent === undefined) return undefined;
+  const [, traceId, spanId, flags] = TRACEPARENT.exec(traceparent) ?? [];
   if (traceId === undefined || spanId === undefined || flags === undefined) return undefined;
   // Version 00 ends after the flags.
-  if (header.value.startsWith('00') && header.value.length !== TRACEPARENT_LENGTH) return undefined;
+  if (traceparent.startsWith('00') && traceparent.length !== TRACEPARENT_LENGTH) return undefined;
   return { traceId, spanId, flags };
 }
 

@@ -16,7 +16,6 @@ import {
 } from '@opentelemetry/sdk-trace';
 import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace';
 import type { CheckFinished } from './envoy/check.ts';
-import type { Headers } from './model/request.ts';
 
 export interface TracingOptions {
   /** Where traces are taken: `http://127.0.0.1:4318/v1/traces`. */
@@ -70,7 +69,7 @@ export function startTracing(options: TracingOptions): Tracing {
   const recorded = (check: CheckFinished): string | undefined => {
     const endMs = Date.now();
     const beganMs = endMs - check.seconds * 1000;
-    const parent = check.request ? propagator.extract(ROOT_CONTEXT, check.request.headers, HEADERS) : ROOT_CONTEXT;
+    const parent = propagator.extract(ROOT_CONTEXT, check, CARRIED);
     const span = tracer.startSpan(CHECK_NAME, { kind: SpanKind.SERVER, startTime: beganMs }, parent);
     if (!span.isRecording()) return undefined;
     span.setAttributes(attributesOf(check));
@@ -124,12 +123,14 @@ const STOP_MAX_MS = 1_000;
 const VALUE_MAX = 256;
 const METHOD_MAX = 32;
 
-/** A header that comes more than once cannot be continued (W3C Trace Context, section 3.2). */
-const HEADERS: TextMapGetter<Headers> = {
-  keys: (headers) => [...headers.names()],
-  get(headers, name) {
-    const found = headers.single(name, { commaAllowed: name === 'tracestate' });
-    return found.state === 'one' ? found.value : undefined;
+/** Envoy's own span comes with the call, where Envoy traces; otherwise the request's headers tell its sender's. A header
+ *  that comes more than once cannot be continued (W3C Trace Context, section 3.2). */
+const CARRIED: TextMapGetter<CheckFinished> = {
+  keys: () => ['traceparent', 'tracestate'],
+  get({ call, request }, name) {
+    if (call.metadata?.('traceparent') !== undefined) return call.metadata(name);
+    const found = request?.headers.single(name, { commaAllowed: name === 'tracestate' });
+    return found?.state === 'one' ? found.value : undefined;
   },
 };
 

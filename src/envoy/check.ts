@@ -27,6 +27,10 @@ export interface CheckCall {
   readonly signal: AbortSignal;
   /** The caller has gone away: nothing is sent, nothing counts as a decision. */
   readonly cancelled: boolean;
+  /** What the call itself carries under this lower-case name, beside the request that it asks about; undefined:
+   *  nothing, or more than one. Envoy's tracing tells its own span here (`traceparent`), also where the request has
+   *  none. Absent: the transport carries nothing. */
+  metadata?(name: string): string | undefined;
 }
 
 /** One revision, whole: a request reads it once and sees no other. */
@@ -59,6 +63,7 @@ export interface CheckFinished {
   readonly context: EvaluationContext | undefined;
   readonly application: CompiledApplication | undefined;
   readonly seconds: number;
+  readonly call: CheckCall;
   /** Those that were waited for, where `keepsFactTimes`. */
   readonly facts: readonly FactTime[] | undefined;
 }
@@ -244,6 +249,7 @@ class Day {
         context: this.#context,
         application,
         seconds: (this.#stageBeganMs - this.#beganMs) / 1000,
+        call: this.#call,
         facts: this.#facts,
       });
     }

@@ -312,6 +312,11 @@ class IncomingCall implements CheckCall {
     return this.#abandoned || (this.#open && this.#call.cancelled);
   }
 
+  metadata(name: string): string | undefined {
+    const [value, ...others] = this.#call.metadata.get(name);
+    return typeof value === 'string' && value !== '' && others.length === 0 ? value : undefined;
+  }
+
   /** The answer is given: what the caller does from here on is of no interest. */
   close(): void {
     this.#open = false;

@@ -308,6 +308,7 @@ describe('the queue', () => {
       context: undefined,
       application: undefined,
       seconds: 0.001,
+      call: { deadlineMs: Infinity, signal: new AbortController().signal, cancelled: false },
       facts: undefined,
     };
   }

@@ -150,6 +150,7 @@ function finished(more: Partial<CheckFinished> = {}): CheckFinished {
     context: undefined,
     application: undefined,
     seconds: 0.001,
+    call: { deadlineMs: Infinity, signal: new AbortController().signal, cancelled: false },
     facts: undefined,
     ...more,
   };
