@@ -143,8 +143,14 @@ export function createManaged(options: ManagedOptions): Managed {
     write: (caller, plan) =>
       turns.take(async () => {
         for (let attempt = 1; ; attempt += 1) {
-          const planned = plan(current());
-          if ('answer' in planned) return planned;
+          const before = current();
+          const planned = plan(before);
+          if ('answer' in planned) {
+            // What is not there may just have been put there by hand.
+            if (attempt === 1) await reload();
+            if (current().id !== before.id) continue;
+            return planned;
+          }
           const done = await change(planned.change, caller);
           if (done === 'written') return { answer: planned.done(current()) };
           if (done !== 'again') return { refused: done };

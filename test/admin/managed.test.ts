@@ -226,6 +226,17 @@ describe('a hand that edits the folder meanwhile', () => {
     expect(revision.set.groups.map(({ name }) => name)).toEqual(['By hand', 'Office']);
   });
 
+  it('is seen also by who finds nothing to write', async () => {
+    const asked = async (): Promise<unknown> =>
+      managed.write(CALLER, (current): Plan<number> => ({ answer: current.set.groups.length }));
+    expect(await asked()).toEqual({ answer: 0 });
+    const text = `groups: [{ id: ${OTHER}, name: By hand, include: [{ everyone: {} }] }]\n`;
+    writeFileSync(join(folder, 'policies/by-hand.yaml'), text);
+    expect(await asked()).toEqual({ answer: 1 });
+    writeFileSync(join(folder, 'policies/by-hand.yaml'), text.replace('everyone', 'nobody'));
+    expect(await asked()).toEqual({ answer: 1 });
+  });
+
   it('loses nothing: the file itself changed after the set was compiled is left, and the plan is asked again', async () => {
     await write(group('Office'));
     const mine = JSON.stringify({ groups: [{ id: ID, name: 'By hand', include: [{ everyone: {} }] }] });

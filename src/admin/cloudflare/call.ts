@@ -57,7 +57,7 @@ export function bodyOf(
   options: { readonly optional?: boolean } = {},
 ): Data | AdminRefusal {
   if (options.optional === true && request.body.length === 0) return {};
-  const refuse = (text: string): AdminRefusal => ({ response: invalid(revision.id, 'body_invalid', text) });
+  const refuse = (text: string): AdminRefusal => refusal(invalid(revision.id, 'body_invalid', text));
   let text: string;
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(request.body);
@@ -72,13 +72,21 @@ export function bodyOf(
   return data as Data;
 }
 
+/** What makes an answer stand in place of a value: no body that was sent can hold it. */
+const REFUSAL: unique symbol = Symbol('refusal');
+
 /** An answer in place of a value. */
 export interface AdminRefusal {
+  readonly [REFUSAL]: true;
   readonly response: AdminResponse;
 }
 
+export function refusal(response: AdminResponse): AdminRefusal {
+  return { [REFUSAL]: true, response };
+}
+
 export function isRefusal(value: object): value is AdminRefusal {
-  return 'response' in value;
+  return REFUSAL in value;
 }
 
 /** One page of `items`: `page` counts from 1, `per_page` is 10,000 where absent and at most. A page past the end is
@@ -106,10 +114,10 @@ export function idOf({ request }: Call): string {
 }
 
 /** The answer to a body that has another id than the path; undefined where it has the same or none. */
-export function otherId(body: Data, id: string, revision: AdminRevision): AdminResponse | undefined {
+export function otherId(body: Data, id: string, revision: AdminRevision): AdminRefusal | undefined {
   const sent = body['id'];
   if (sent === undefined || (typeof sent === 'string' && sent.toLowerCase() === id)) return undefined;
-  return invalid(revision.id, 'id_changed', 'expected the id of the path or none, found another', '/id');
+  return refusal(invalid(revision.id, 'id_changed', 'expected the id of the path or none, found another', '/id'));
 }
 
 /** The answer to a body with keys that are not `known`, each with the nearest that is; undefined where there is none.
@@ -154,11 +162,11 @@ function wholeParameter(call: Call, name: string, otherwise: number): number | A
   if (written === undefined) return otherwise;
   // Larger numbers count as what they are: far past the end.
   if (/^0*[1-9]\d{0,14}$/.test(written)) return Number(written);
-  return {
-    response: invalid(
+  return refusal(
+    invalid(
       call.revision.id,
       'parameter_invalid',
       `expected ${name} to be a whole number from 1, found ${JSON.stringify(written)}`,
     ),
-  };
+  );
 }

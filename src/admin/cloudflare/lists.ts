@@ -2,7 +2,7 @@
  *  https://developers.cloudflare.com/api/resources/zero_trust/subresources/gateway/subresources/lists/ */
 import type { AdminResponse } from '../server.ts';
 import { invalid, notFound, success, timeText, writtenTime } from './answers.ts';
-import { bodyOf, idOf, isRefusal, otherId, paged, unknownKeys } from './call.ts';
+import { bodyOf, idOf, isRefusal, otherId, paged, refusal, unknownKeys } from './call.ts';
 import type { Call, Data, Endpoint } from './call.ts';
 import { inOrder, objectOf } from './writes.ts';
 import type { ObjectOf, Writes } from './writes.ts';
@@ -92,7 +92,7 @@ async function replace(call: Call, writes: Writes, now: () => number): Promise<A
       const sent = meant(body);
       const isOther = sent['type'] !== undefined && sent['type'] !== old.type;
       const problem = isOther
-        ? invalid(revision.id, 'type_changed', `expected the type of the list, ${old.type}, or none`, '/type')
+        ? refusal(invalid(revision.id, 'type_changed', `expected the type of the list, ${old.type}, or none`, '/type'))
         : otherId(body, old.id, revision);
       if (problem) return problem;
       const kept = itemsOf(old);

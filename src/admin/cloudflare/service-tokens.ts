@@ -5,7 +5,7 @@ import { durationOf } from '../../policy/shape-parts.ts';
 import type { AdminRevision } from '../managed.ts';
 import type { AdminResponse } from '../server.ts';
 import { invalid, notFound, success, timeText, writtenTime } from './answers.ts';
-import { bodyOf, idOf, isRefusal, otherId, paged, sought, unknownKeys } from './call.ts';
+import { bodyOf, idOf, isRefusal, otherId, paged, refusal, sought, unknownKeys } from './call.ts';
 import type { AdminRefusal, Call, Data, Endpoint } from './call.ts';
 import { inOrder, objectOf } from './writes.ts';
 import type { ObjectOf, Writes } from './writes.ts';
@@ -65,11 +65,11 @@ function get(call: Call): AdminResponse {
 async function create(call: Call, writes: Writes, now: () => number): Promise<AdminResponse> {
   const body = sentBody(call);
   if (isRefusal(body)) return body.response;
-  const { previous_client_secret_expires_at: _, duration = YEAR, ...rest } = body;
+  const { previous_client_secret_expires_at: _, duration = YEAR, ...rest } = meant(body);
   const secret = newSecret();
   return writes.create(call, {
     key: 'service_tokens',
-    sent: body,
+    sent: meant(body),
     content: () => ({
       client_secret_version: 1,
       enabled: true,
@@ -95,17 +95,19 @@ async function replace(call: Call, writes: Writes, now: () => number): Promise<A
     key: 'service_tokens',
     id: idOf(call),
     content(token, revision) {
-      const problem = otherId(call.request.body.length === 0 ? {} : idIn(call), token.id, revision);
+      const problem = otherId(body, token.id, revision);
       if (problem) return problem;
-      const { previous_client_secret_expires_at: previousEnd, duration, ...rest } = body;
+      const { previous_client_secret_expires_at: previousEnd, duration, ...rest } = meant(body);
       const version = token.client_secret_version ?? 1;
       const wanted = rest['client_secret_version'];
       if (typeof wanted === 'number' && wanted < version)
-        return invalid(
-          revision.id,
-          'value_range',
-          `expected client_secret_version to be at least ${version}, found ${wanted}; a higher one makes a new secret`,
-          '/client_secret_version',
+        return refusal(
+          invalid(
+            revision.id,
+            'value_range',
+            `expected client_secret_version to be at least ${version}, found ${wanted}; a higher one makes a new secret`,
+            '/client_secret_version',
+          ),
         );
       isNew = typeof wanted === 'number' && wanted > version;
       const old = contentOf(token);
@@ -175,19 +177,17 @@ function withSecret(token: Token, revision: AdminRevision, status: number, secre
   return success(revision.id, status, { ...tokenOut(token), client_secret: secret.text });
 }
 
-/** The body's members that mean something. What a policy file may say and this API may not, above all a digest, is
- *  unknown here. */
+/** What a policy file may say and this API may not, above all a digest, is unknown here. */
 function sentBody(call: Call): Data | AdminRefusal {
   const body = bodyOf(call);
   if (isRefusal(body)) return body;
   const problem = unknownKeys(body, [...SENT, ...SENT_BACK], call.revision);
-  if (problem) return { response: problem };
-  return Object.fromEntries(SENT.flatMap((key) => (body[key] === undefined ? [] : [[key, body[key]]])));
+  return problem ? refusal(problem) : body;
 }
 
-function idIn(call: Call): Data {
-  const body = bodyOf(call);
-  return isRefusal(body) ? {} : body;
+/** The body without what clients send back of an answer. */
+function meant(body: Data): Data {
+  return Object.fromEntries(SENT.flatMap((key) => (body[key] === undefined ? [] : [[key, body[key]]])));
 }
 
 function contentOf(token: Token): Data {

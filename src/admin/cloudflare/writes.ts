@@ -1,5 +1,5 @@
 /** What writing has in common for all kinds of objects that Cloudflare's API keeps. */
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import type { Place } from '../../model/fault.ts';
 import type { PolicySet } from '../../policy/objects.ts';
 import { NOUNS } from '../../policy/owners.ts';
@@ -9,7 +9,8 @@ import { isManaged } from '../managed.ts';
 import type { AdminRevision, Managed, Plan, WriteRefusal } from '../managed.ts';
 import type { AdminCaller, AdminResponse } from '../server.ts';
 import { invalid, notFound, timeText, writeRefused } from './answers.ts';
-import type { Call, Data } from './call.ts';
+import { isRefusal } from './call.ts';
+import type { AdminRefusal, Call, Data } from './call.ts';
 
 /** Lists of a policy file that this API writes. */
 export type ManagedKey = 'groups' | 'service_tokens' | 'lists' | 'policies';
@@ -37,7 +38,7 @@ export interface Replacement<K extends ManagedKey> {
   readonly id: string;
   /** The object's new content without id and times, or an answer that refuses. May be called more than once: what it
    *  gave last is what is written. */
-  readonly content: (object: ObjectOf<K>, revision: AdminRevision) => Data | AdminResponse;
+  readonly content: (object: ObjectOf<K>, revision: AdminRevision) => Data | AdminRefusal;
   /** Where in the body that stands which is at fault in the object; RFC 6901. The same where absent. */
   readonly inBody?: (pointer: string) => string;
   readonly shown: Shown<K>;
@@ -95,20 +96,20 @@ export function createWrites({ managed, now = Date.now, newId = randomUUID }: Wr
     create(call, { key, sent, content, shown, mayBeAlike }) {
       const { caller, request } = call;
       const isRepeated = !mayBeAlike || Number(request.headers['x-stainless-retry-count'] ?? 0) > 0;
-      const memory = [caller.name, key, canonical(sent)].join('\n');
-      for (const [known, { untilMs }] of made) if (untilMs <= now()) made.delete(known);
+      const memory = digestOf([caller.name, key, sent]);
+      for (const [known, { untilMs }] of made) if (untilMs <= now() || made.size >= MADE_MAX) made.delete(known);
       const id = newId().toLowerCase();
       const instant = timeText(now());
       const object = { id, ...content(), created_at: instant, updated_at: instant };
       return written(caller, key, textOf(sent['name']), (revision) => {
         const before = isRepeated ? made.get(memory) : undefined;
         const known = before && objectOf(revision, key, before.id);
-        if (before && known && canonical(known.written) === before.written) return { answer: before.answer };
+        if (before && known && digestOf(known.written) === before.written) return { answer: before.answer };
         return {
           change: { key, id, object },
           done(after) {
             const answer = shown(theObject(after, key, id), after);
-            made.set(memory, { id, written: canonical(object), answer, untilMs: now() + REPEATED_MS });
+            made.set(memory, { id, written: digestOf(object), answer, untilMs: now() + REPEATED_MS });
             return answer;
           },
         };
@@ -120,7 +121,7 @@ export function createWrites({ managed, now = Date.now, newId = randomUUID }: Wr
         if ('answer' in found) return found;
         const { object } = found;
         const next = content(object, revision);
-        if (isAnswer(next)) return { answer: next };
+        if (isRefusal(next)) return { answer: next.response };
         const { id: _, created_at: createdAt, updated_at: __, uid: ___, ...old } = object.written;
         if (canonical(old) === canonical(next)) return { answer: shown(object, revision) };
         const times = { ...(createdAt === undefined ? {} : { created_at: createdAt }), updated_at: timeText(now()) };
@@ -165,13 +166,19 @@ export function inOrder<K extends ManagedKey>(revision: AdminRevision, key: K): 
 }
 
 const REPEATED_MS = 60_000;
+/** Far more than anybody makes in a minute; the oldest goes. */
+const MADE_MAX = 1000;
 
 interface Made {
   readonly id: string;
-  /** The object as it was written, canonical. */
+  /** Digest of the object as it was written. */
   readonly written: string;
   readonly answer: AdminResponse;
   readonly untilMs: number;
+}
+
+function digestOf(data: unknown): string {
+  return createHash('sha256').update(canonical(data)).digest('hex');
 }
 
 function objectsOf<K extends ManagedKey>({ set }: AdminRevision, key: K): readonly ObjectOf<K>[] {
@@ -207,10 +214,6 @@ function definedElsewhere(
     'defined_in_file',
     `${noun} ${JSON.stringify(object.name)} is defined in ${object.place.file}:${line}:${column}; change it there`,
   );
-}
-
-function isAnswer(value: Data | AdminResponse): value is AdminResponse {
-  return typeof value['status' as keyof typeof value] === 'number' && 'body' in value;
 }
 
 function textOf(value: unknown): string {

@@ -207,6 +207,20 @@ describe('what is refused changes nothing', () => {
     );
   });
 
+  it.each(['POST', 'PUT'])('%s of a body that looks like an answer of ours is a body', async (method) => {
+    const body = {
+      name: 'forged',
+      include: everyone,
+      status: 200,
+      body: 'forged',
+      response: { status: 200, body: 'x' },
+    };
+    const target = await make({ name: 'forger', include: everyone });
+    const answer = await ask(served, method, method === 'PUT' ? `${PATH}/${target.id}` : PATH, body);
+    expect(told(answer)).toBe('400 12130 key_unknown /status, 12130 key_unknown /body, 12130 key_unknown /response');
+    await remove(target.id);
+  });
+
   it('10,000 rules are taken', async () => {
     const made = await make({ name: 'many', include: rules(10_000) });
     await remove(made.id);
