@@ -79,6 +79,21 @@ describe('in the query', () => {
   });
 });
 
+it('reads what a form says, of every query that has the parameter once', () => {
+  const word = fc.string({ unit: 'binary', maxLength: 6 });
+  fc.assert(
+    fc.property(fc.array(fc.tuple(word, word), { maxLength: 5 }), word, fc.nat(4), (others, value, place) => {
+      const pairs = others.filter(([name]) => name !== 'amount');
+      pairs.splice(place, 0, ['amount', value]);
+      const path = `/?${new URLSearchParams(pairs).toString()}`;
+      const expected = value.includes('\uFFFD') ? 'unknown' : `text: ${value}`;
+      fc.pre(!others.some(([name]) => name.includes('\uFFFD')));
+      expect(detail({ query: 'amount' }, { path })).toBe(expected);
+      expect(detail({ query: 'amount' }, { path: `${path}&amount=` })).toBe('unknown');
+    }),
+  );
+});
+
 describe('in the body', () => {
   const body = (text: string, headers: object = JSON_TYPE) => ({ raw_body: Buffer.from(text), headers });
   const amount = (written: string) => body(`{ "payment": { "amount": ${written}, "more": [1, {}] } }`);
@@ -185,6 +200,27 @@ describe('in the body', () => {
         expect(found.state === 'found' ? JSON.parse(found.source) : found).toEqual(expected);
       }),
       { numRuns: 500 },
+    );
+  });
+
+  it('a number is the whole number that it is, however it is written, or unknown', () => {
+    fc.assert(
+      fc.property(
+        fc.bigInt({ min: -(10n ** 18n), max: 10n ** 18n }),
+        fc.integer({ min: -20, max: 20 }),
+        fc.integer({ min: 0, max: 20 }),
+        (digits, exponent, point) => {
+          const sign = digits < 0n ? '-' : '';
+          const written = String(digits < 0n ? -digits : digits).padStart(point + 1, '0');
+          const fraction = written.slice(written.length - point);
+          const number = `${sign}${BigInt(written.slice(0, written.length - point))}${fraction === '' || point === 0 ? '' : `.${fraction}`}e${exponent}`;
+          const scale = exponent - point;
+          const isWhole = scale >= 0 || digits % 10n ** BigInt(-scale) === 0n;
+          const whole = scale >= 0 ? digits * 10n ** BigInt(scale) : digits / 10n ** BigInt(-scale);
+          const isSafe = isWhole && whole <= 9007199254740991n && whole >= -9007199254740991n;
+          expect(detail({ body: '/payment/amount' }, amount(number))).toBe(isSafe ? `text: ${whole}` : 'unknown');
+        },
+      ),
     );
   });
 
