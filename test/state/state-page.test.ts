@@ -91,7 +91,7 @@ describe('the page about state', () => {
 
   it('names every error of the API', () => {
     const source = readFileSync(new URL('../../src/admin/state.ts', import.meta.url), 'utf8');
-    const codes = new Set([...source.matchAll(/failure\(\s*\d{3}, '(\w+)'/g)].map(([, code]) => code ?? ''));
+    const codes = new Set([...source.matchAll(/failure\(\s*\d{3},\s*'(\w+)'/g)].map(([, code]) => code ?? ''));
     // The answers of the port itself, which every API has.
     for (const code of ['not_found', 'method_not_allowed', 'internal_error']) codes.delete(code);
     expect(codes.size).toBeGreaterThan(10);
