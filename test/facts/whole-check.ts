@@ -57,7 +57,11 @@ export async function wholeCheck(
     if (!loaded.revision) throw new Error(JSON.stringify(loaded.faults, undefined, 1));
     return loaded.revision;
   };
-  let revision = await load();
+  const remove = (): void => rmSync(folder, { recursive: true, force: true });
+  let revision = await load().catch((error: unknown) => {
+    remove();
+    throw error;
+  });
   const finished: CheckFinished[] = [];
   const facts: { readonly fact: string; readonly had: boolean }[] = [];
   const check = createCheck({
@@ -98,7 +102,7 @@ export async function wholeCheck(
       write(folder, changed);
       revision = await load();
     },
-    close: () => rmSync(folder, { recursive: true }),
+    close: remove,
   };
 }
 
