@@ -1,4 +1,5 @@
 /** Files that the pages of docs/ show under a name load as they stand, and their cases pass. */
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -52,6 +53,14 @@ async function run(command: Command, ...args: string[]): Promise<{ readonly stat
   });
   return { status, text };
 }
+
+describe('the reference', () => {
+  it('is what the program says of itself', () => {
+    const run = spawnSync(process.execPath, [join(DOCS, 'generate.mjs'), '--check'], { encoding: 'utf8' });
+    expect(run.stderr).toBe('');
+    expect(run.status).toBe(0);
+  });
+});
 
 describe('files of the pages', () => {
   it('are found', () => {
