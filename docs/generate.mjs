@@ -47,7 +47,10 @@ function found(file) {
 }
 
 function postern(...args) {
-  const run = spawnSync(process.execPath, [main, ...args], { encoding: 'utf8', env: { ...process.env, NO_COLOR: '1' } });
+  const run = spawnSync(process.execPath, [main, ...args], {
+    encoding: 'utf8',
+    env: { ...process.env, NO_COLOR: '1' },
+  });
   if (run.status !== 0) throw new Error(`postern ${args.join(' ')}: ${run.stderr}`);
   return run.stdout;
 }
@@ -95,7 +98,9 @@ function policyPage() {
 
 /** [word, schema of the object] of every rule type, in their order. */
 function ruleVariants(schema) {
-  const variants = Object.values(schema.definitions ?? schema.$defs ?? {}).flatMap((one) => one.oneOf ?? one.anyOf ?? []);
+  const variants = Object.values(schema.definitions ?? schema.$defs ?? {}).flatMap(
+    (one) => one.oneOf ?? one.anyOf ?? [],
+  );
   const rules = new Map();
   for (const variant of variants.map((one) => resolve(one, schema))) {
     const keys = Object.keys(variant.properties ?? {});
@@ -114,7 +119,10 @@ function keysOf(schema, prefix, whole, withDefault) {
     const inner = resolve(part, whole);
     const isRequired = (schema.required ?? []).includes(key);
     if (inner.properties) {
-      return [row(name, { ...inner, ...part }, whole, isRequired, withDefault), ...keysOf(inner, name, whole, withDefault)];
+      return [
+        row(name, { ...inner, ...part }, whole, isRequired, withDefault),
+        ...keysOf(inner, name, whole, withDefault),
+      ];
     }
     const items = inner.items && resolve(inner.items, whole);
     const below = items?.properties && withDefault ? keysOf(items, `${name}[]`, whole, withDefault) : [];
@@ -126,7 +134,8 @@ function row(name, part, whole, isRequired, withDefault) {
   const cells = [`\`${name}\``, typeOf(part, whole), `${isRequired ? '*required.* ' : ''}${sentence(part)}`];
   if (!withDefault) return cells;
   const value = part.default;
-  const isEmpty = value === undefined || (typeof value === 'object' && value !== null && Object.keys(value).length === 0);
+  const isEmpty =
+    value === undefined || (typeof value === 'object' && value !== null && Object.keys(value).length === 0);
   return [cells[0], cells[1], isEmpty ? '' : `\`${JSON.stringify(value)}\``, cells[2]];
 }
 
@@ -134,10 +143,12 @@ function typeOf(part, whole) {
   if (part.enum) return part.enum.map((value) => `\`${value}\``).join(' ');
   if (part.const !== undefined) return `\`${part.const}\``;
   const choices = part.anyOf ?? part.oneOf;
-  if (choices) return [...new Set(choices.map((one) => typeOf(resolve(one, whole), whole)))].filter(Boolean).join(' or ');
+  if (choices)
+    return [...new Set(choices.map((one) => typeOf(resolve(one, whole), whole)))].filter(Boolean).join(' or ');
   const types = [part.type ?? 'any'].flat().filter((type) => type !== 'null');
   if (types.includes('array')) return `list of ${part.items ? typeOf(resolve(part.items, whole), whole) : 'any'}`;
-  const range = part.minimum === undefined && part.maximum === undefined ? '' : ` ${part.minimum ?? ''}–${part.maximum ?? ''}`;
+  const range =
+    part.minimum === undefined && part.maximum === undefined ? '' : ` ${part.minimum ?? ''}–${part.maximum ?? ''}`;
   return types.map((type) => (type === 'string' ? 'text' : type === 'object' ? 'map' : type)).join(' or ') + range;
 }
 
@@ -169,9 +180,21 @@ function reasonsPage() {
       table(
         ['outcome', 'HTTP', 'when'],
         [
-          ['`allow`', '–', 'The request goes on, with our headers in place of whatever the client sent under their names.'],
-          ['`unauthenticated`', '401, or 302 to `login.url` for a browser on its way to a page', 'A login is needed, or another one.'],
-          ['`step_up`', '401 with the challenge of RFC 9470, or 302 to `step_up.portal_url`', 'Allowed, once the login is strong and fresh enough.'],
+          [
+            '`allow`',
+            '–',
+            'The request goes on, with our headers in place of whatever the client sent under their names.',
+          ],
+          [
+            '`unauthenticated`',
+            '401, or 302 to `login.url` for a browser on its way to a page',
+            'A login is needed, or another one.',
+          ],
+          [
+            '`step_up`',
+            '401 with the challenge of RFC 9470, or 302 to `step_up.portal_url`',
+            'Allowed, once the login is strong and fresh enough.',
+          ],
           ['`deny`', '403', 'Everything else, and always when nothing matched.'],
           ['`bad_request`', '400', 'Path or host that two parsers could read differently.'],
           ['`unavailable`', '503', 'A fact that decides could not be had, or our own failure. Never an allow.'],
@@ -185,13 +208,20 @@ function reasonsPage() {
 function faultsPage() {
   const folder = join(root, 'test/faults');
   const codes = new Map();
-  for (const name of readdirSync(folder).filter((one) => one.endsWith('.txt')).toSorted()) {
+  for (const name of readdirSync(folder)
+    .filter((one) => one.endsWith('.txt'))
+    .toSorted()) {
     const lines = readFileSync(join(folder, name), 'utf8').split('\n');
     for (const [index, line] of lines.entries()) {
       const match = /^(\S+?):\d+:\d+ (warning )?([a-z0-9_]+): (.*)$/.exec(line);
       const mend = /^ {2}mend: (.*)$/.exec(lines[index + 1] ?? '');
       if (!match || !mend || codes.has(match[3])) continue;
-      codes.set(match[3], { isWarning: match[2] !== undefined, text: match[4], mend: mend[1], example: name.replace(/\.txt$/, '') });
+      codes.set(match[3], {
+        isWarning: match[2] !== undefined,
+        text: match[4],
+        mend: mend[1],
+        example: name.replace(/\.txt$/, ''),
+      });
     }
   }
   const entries = [...codes].toSorted(([a], [b]) => (a < b ? -1 : 1));

@@ -56,9 +56,9 @@ async function run(command: Command, ...args: string[]): Promise<{ readonly stat
 
 describe('the reference', () => {
   it('is what the program says of itself', () => {
-    const run = spawnSync(process.execPath, [join(DOCS, 'generate.mjs'), '--check'], { encoding: 'utf8' });
-    expect(run.stderr).toBe('');
-    expect(run.status).toBe(0);
+    const checked = spawnSync(process.execPath, [join(DOCS, 'generate.mjs'), '--check'], { encoding: 'utf8' });
+    expect(checked.stderr).toBe('');
+    expect(checked.status).toBe(0);
   });
 });
 
