@@ -34,13 +34,14 @@ import { createMetrics } from './metrics.ts';
 import type { Metrics } from './metrics.ts';
 import { byPlace, faultText } from './policy/fault-text.ts';
 import type { LocatedFault } from './policy/fault-text.ts';
-import { createLoader } from './revision.ts';
+import { createLoader, statedAgainst } from './revision.ts';
 import type { Loaded, Revision } from './revision.ts';
 import { createSettle } from './settle.ts';
 import { changedOnlyAtRestart } from './settings.ts';
 import type { RedisSettings, Settings, TracingSettings } from './settings.ts';
 import type { Override } from './settings-overrides.ts';
-import { createStatus, statedAgainst } from './status.ts';
+import { createShadow } from './shadow.ts';
+import { authzenAgainst, createStatus } from './status.ts';
 import type { Status } from './status.ts';
 import { listenText } from './shared/listen.ts';
 import { createTurns } from './shared/turns.ts';
@@ -130,6 +131,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
   try {
     await decisions.use(decisionFile(folder, settings));
     const logWarning = createFailureLog({ logger: { error: logger.warn } });
+    const logDifference = createFailureLog({ logger: { error: logger.info } });
     const check = createCheck(
       checkParts({
         revision: () => revision,
@@ -140,6 +142,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
         status,
         logFailure,
         logWarning,
+        logDifference,
         tracing,
       }),
     );
@@ -168,16 +171,18 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
       metrics.keepKeySets(next.keySetUrls);
       metrics.setExpiries(next.expiries);
       metrics.keepApplications(next.compiled.applications.map(({ named }) => named.name));
+      metrics.setShadow(next.shadow && next.shadow.compiled !== undefined);
+      logShadowFaults(logger, next);
     };
     let lastFailed = '';
-    const tellWarnings = createWarningTeller(logger);
+    const tellWarnings = createWarningTeller(logger, status.warned);
     let watched: FolderWatch | undefined;
     const goLive = (next: Loaded, compiled: Revision): void => {
       const before = revision;
       // The one assignment: a request has read the old revision, or reads this one.
       revision = compiled;
       use(revision);
-      status.live(next);
+      status.live();
       metrics.reloaded('success', Date.now() / 1000);
       logger.setLevel(revision.settings.log.level);
       void decisions
@@ -206,7 +211,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
       if (next.revision?.id === revision.id) {
         // What was wrong has been taken back: the files say again what runs.
         if (lastFailed !== '') metrics.reloaded('success', Date.now() / 1000);
-        status.live(next);
+        status.live();
         lastFailed = '';
         return next.faults;
       }
@@ -255,7 +260,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
           now: Date.now,
         }),
         entrustApi({ managed }),
-        authzenApi({ against: () => statedAgainst(revision), nowMs: Date.now }),
+        authzenApi({ against: () => authzenAgainst(revision), nowMs: Date.now }),
         stateApi({ state, readsLevels: () => revision.settings.risk_scores.from === 'state', logger }),
       ],
       failed: (error, method, path) => logger.error('an admin request failed', { method, path, error }),
@@ -277,7 +282,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
 
     keySets.start();
     use(revision);
-    status.live(loaded);
+    status.live();
     metrics.reloaded('success', Date.now() / 1000);
     tellWarnings(loaded.faults, revision);
 
@@ -365,6 +370,7 @@ interface CheckSurroundings {
   readonly status: Status;
   readonly logFailure: FailureLog;
   readonly logWarning: FailureLog;
+  readonly logDifference: FailureLog;
   readonly tracing: Tracing | undefined;
 }
 
@@ -390,13 +396,25 @@ async function tracingOf(
 }
 
 function checkParts(surroundings: CheckSurroundings): CheckParts {
-  const { revision, state, stateTimeoutMs, metrics, decisions, status, logFailure, logWarning, tracing } = surroundings;
+  const {
+    revision,
+    state,
+    stateTimeoutMs,
+    metrics,
+    decisions,
+    status,
+    logFailure,
+    logWarning,
+    logDifference,
+    tracing,
+  } = surroundings;
   const learn = createLearner({
     state,
     settings: () => revision().settings.risk,
     onConflict: () => metrics.stateError('conflict'),
     onFailure: (error) => logFailure('state', 'an authentication could not be remembered', { error }),
   });
+  const shadow = createShadow({ metrics, differs: logDifference, failed: logFailure });
   const logDecision = createDecisionLog({
     output: decisions,
     mode: () => revision().settings.log,
@@ -421,6 +439,7 @@ function checkParts(surroundings: CheckSurroundings): CheckParts {
       finished(check) {
         count(check, metrics, tracing?.record(check));
         status.record(check);
+        shadow.record(check);
         noteCopy(check, logWarning);
         logDecision({
           decisionId: check.decisionId,
@@ -469,13 +488,17 @@ function decisionFile(folder: string, { log }: Settings): DecisionFile | undefin
 
 /** Logs what is worth a word in a revision: what reading it found, and what is looked for once it is in force. What was
  *  said of the revision before is not said again; a newer one puts an end to what is not said yet. */
-function createWarningTeller(logger: Logger): (found: Loaded['faults'], revision: Revision) => void {
+function createWarningTeller(
+  logger: Logger,
+  show: Status['warned'],
+): (found: Loaded['faults'], revision: Revision) => void {
   let told: ReadonlySet<string> = new Set();
   let newest: Revision | undefined;
   const tell = async (found: Loaded['faults'], revision: Revision): Promise<void> => {
     const later = await revision.warnings();
     if (newest !== revision) return;
     const warnings = [...found, ...later].filter(({ fault }) => fault.severity === 'warning').toSorted(byPlace);
+    show(warnings);
     const fresh = warnings.filter((one) => !told.has(faultText(one)));
     told = new Set(warnings.map((one) => faultText(one)));
     for (const one of fresh.slice(0, FAULTS_LOGGED_MAX)) logger.warn('configuration', faultFields(one));
@@ -486,6 +509,13 @@ function createWarningTeller(logger: Logger): (found: Loaded['faults'], revision
     newest = revision;
     tell(found, revision).catch((error: unknown) => logger.error('warnings could not be looked for', { error }));
   };
+}
+
+/** Policies that are only tried keep nothing from running, whatever is wrong with them. */
+function logShadowFaults(logger: Logger, { shadow }: Revision): void {
+  if (!shadow || shadow.compiled) return;
+  logger.warn('the shadow policies have faults and are not tried', { faults: shadow.faults.length });
+  for (const one of shadow.faults.slice(0, FAULTS_LOGGED_MAX)) logger.warn('shadow', faultFields(one));
 }
 
 function logRefused(logger: Logger, { faults, id }: Loaded, running: string): void {

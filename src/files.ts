@@ -34,6 +34,8 @@ export interface ConfigPlan {
   /** Given `postern.yaml`, or undefined where there is none: the folder of policy files and the other files. */
   readonly settings: (bytes: Uint8Array | undefined) => {
     readonly policies: string;
+    /** A second folder, of policies that are only tried; undefined: none. */
+    readonly shadow?: string | undefined;
     readonly files: readonly FileReference[];
   };
   /** Given the policy files: the files that they name. */
@@ -45,6 +47,10 @@ export interface ConfigSnapshot {
   readonly files: ReadonlyMap<string, ConfigFile>;
   /** Names of the policy files, sorted. */
   readonly policies: readonly string[];
+  /** Names of the policy files that are only tried, sorted. */
+  readonly shadow: readonly string[];
+  /** What keeps those from being read: no fault of the set. */
+  readonly shadowFaults: readonly Fault[];
   /** SHA-256 over names and bytes, the first 12 hex digits. */
   readonly revision: string;
   /** Of a set read with a change: what the folder itself held. Undefined where nothing was changed. */
@@ -266,10 +272,12 @@ class Reading {
     const policies = change ? changed(written, change) : written;
     files.push(...policies);
     references.push(...(plan.policies?.(policies) ?? []));
+    const shadow = named.shadow === undefined ? undefined : await this.#shadowFiles(normalName(named.shadow));
+    files.push(...(shadow?.files ?? []));
     const byName = new Map(references.toReversed().map((one) => [normalName(one.name), one]));
     for (const one of files) byName.delete(one.name);
     files.push(...(await this.#files([...byName].map(([name, reference]) => ({ name, reference })))));
-    return this.#snapshot({ files, policies, folder, references, change, written });
+    return this.#snapshot({ files, policies, folder, shadow, references, change, written });
   }
 
   /** Every YAML and JSON file below; names that begin with a dot are passed over. */
@@ -277,6 +285,25 @@ class Reading {
     const names: string[] = [];
     await this.#list(folder, names, []);
     return this.#files(names.map((name) => ({ name, reference: undefined })));
+  }
+
+  /** What is wrong with this folder is told apart: it must not keep the set from being used. */
+  async #shadowFiles(folder: string): Promise<ShadowFiles> {
+    const before = this.faults.length;
+    const files = await this.folderFiles(folder);
+    const faults = this.faults
+      .splice(before)
+      .map((found) =>
+        found.code === 'folder_missing'
+          ? fault(
+              { file: SETTINGS_FILE, path: ['shadow'] },
+              'folder_missing',
+              `expected a folder of policy files at ${folder}, found none: nothing is tried`,
+              `mkdir ${resolve(this.#folder, folder)}, or remove shadow from postern.yaml`,
+            )
+          : found,
+      );
+    return { folder, files, faults };
   }
 
   async isUnchanged(): Promise<boolean> {
@@ -505,16 +532,18 @@ class Reading {
   }
 
   async #snapshot(read: ReadFiles): Promise<ConfigSnapshot> {
-    const { files, policies, folder, references = [], change } = read;
+    const { files, policies, folder, shadow, references = [], change } = read;
     const sorted = files.toSorted((a, b) => byText(a.name, b.name));
     return {
       files: new Map(sorted.map((file) => [file.name, file])),
       policies: policies.map((file) => file.name).toSorted(byText),
+      shadow: (shadow?.files ?? []).map((file) => file.name).toSorted(byText),
+      shadowFaults: shadow?.faults ?? [],
       revision: revisionOf(sorted),
       unchanged: change && unchangedSet(read, change),
       faults: this.faults,
       outside: await this.#outside(
-        folder,
+        [folder, shadow?.folder],
         references,
         sorted.map((file) => file.name),
       ),
@@ -523,7 +552,7 @@ class Reading {
 
   /** Folders that a watch of the config folder does not see: of files named by an absolute path, or behind links. */
   async #outside(
-    policies: string | undefined,
+    policies: readonly (string | undefined)[],
     references: readonly FileReference[],
     names: readonly string[],
   ): Promise<WatchedFolder[]> {
@@ -537,7 +566,7 @@ class Reading {
         if (!isInside(one)) folders.set(one, deep || folders.get(one) === true);
       }
     };
-    if (policies !== undefined) await add(resolve(this.#folder, policies), true);
+    for (const one of policies) if (one !== undefined) await add(resolve(this.#folder, one), true);
     // A file that is missing may come.
     const parents = new Set(references.map((one) => dirname(resolve(this.#folder, one.name))));
     for (const parent of parents) await add(parent, false);
@@ -556,10 +585,17 @@ interface ReadFiles {
   /** The policy files of it. */
   readonly policies: readonly ConfigFile[];
   readonly folder?: string;
+  readonly shadow?: ShadowFiles | undefined;
   readonly references?: readonly FileReference[];
   readonly change: FileChange | undefined;
   /** The policy files as they are in the folder. */
   readonly written?: readonly ConfigFile[];
+}
+
+interface ShadowFiles {
+  readonly folder: string;
+  readonly files: readonly ConfigFile[];
+  readonly faults: readonly Fault[];
 }
 
 function changed(written: readonly ConfigFile[], { name, bytes }: FileChange): ConfigFile[] {
@@ -592,6 +628,8 @@ function unsettled(folder: string, attempts: number): ConfigSnapshot {
   return {
     files: new Map(),
     policies: [],
+    shadow: [],
+    shadowFaults: [],
     revision: '',
     unchanged: undefined,
     faults: [

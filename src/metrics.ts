@@ -54,6 +54,14 @@ export interface Metrics {
   spansCounted(result: string, spans: number): void;
   /** `postern_decision_log_dropped_total`: lines that found the log's buffer full, or could not be written. */
   decisionLogDropped(lines: number): void;
+  /** `postern_shadow_decisions_total`: how policies that are only tried decide beside those in force; `unknown`: they
+   *  read facts that were not gathered. */
+  shadowDecided(application: string | undefined, real: Outcome, shadow: Outcome | 'unknown'): void;
+  /** `postern_shadow_dropped_total`: requests that were not tried, because too many waited. */
+  shadowDropped(): void;
+  /** `postern_shadow_last_load_successful`: whether the policies that are tried are free of faults; undefined: none are
+   *  tried. */
+  setShadow(isLoaded: boolean | undefined): void;
   /** `postern_checks_waiting`: read when scraped. */
   watchWaiting(read: () => number): void;
   /** `text`: the text exposition format 0.0.4. `openmetrics`: OpenMetrics 1.0.0, the only one that has exemplars. */
@@ -159,6 +167,15 @@ export function createMetrics(options: { readonly nodeMetrics?: boolean } = {}):
   );
   const spans = counts('postern_spans_total', 'Spans of tracing: recorded, and what became of them.', 'result');
 
+  const shadows = counts(
+    'postern_shadow_decisions_total',
+    'Decisions of policies that are only tried, beside those in force.',
+    'application',
+    'real',
+    'shadow',
+  );
+  const shadowsDropped = counts('postern_shadow_dropped_total', 'Requests that were not tried, too many waiting.');
+
   let revision: string | undefined;
   let lastResult: 'success' | 'failure' | undefined;
   let lastSuccess: number | undefined;
@@ -186,6 +203,10 @@ export function createMetrics(options: { readonly nodeMetrics?: boolean } = {}):
   gauge('postern_expiry_timestamp_seconds', 'When certificates and service tokens cease to be valid.', () =>
     expiries.map(({ kind, name, epochSeconds }) => ({ labels: { kind, name }, value: epochSeconds })),
   );
+  let shadowLoaded: boolean | undefined;
+  gauge('postern_shadow_last_load_successful', 'Whether the policies that are only tried are free of faults.', () =>
+    shadowLoaded === undefined ? [] : [{ labels: {}, value: shadowLoaded ? 1 : 0 }],
+  );
   gauge('postern_checks_waiting', 'Checks whose answer is being waited for.', () => [
     { labels: {}, value: waiting?.() ?? 0 },
   ]);
@@ -197,6 +218,7 @@ export function createMetrics(options: { readonly nodeMetrics?: boolean } = {}):
   for (const kind of FAILURES) failures.of(kind);
   for (const operation of STATE_OPERATIONS) stateErrors.of(operation);
   dropped.of();
+  shadowsDropped.of();
   for (const metric of registry.getMetricsAsArray())
     openRegistry.registerMetric(openMetric(metric as unknown as Scraped));
 
@@ -230,6 +252,7 @@ export function createMetrics(options: { readonly nodeMetrics?: boolean } = {}):
       applications = new Set(names);
       decisions.keep((name) => name === '' || (applications?.has(name) ?? false));
       risks.keep((name) => name === '' || (applications?.has(name) ?? false));
+      shadows.keep((name) => name === '' || (applications?.has(name) ?? false));
       stepUps.keep((name) => name === '' || (applications?.has(name) ?? false));
     },
     factFinished(fact, seconds, had) {
@@ -267,6 +290,15 @@ export function createMetrics(options: { readonly nodeMetrics?: boolean } = {}):
     },
     decisionLogDropped(lines) {
       dropped.of().value += lines;
+    },
+    shadowDecided(application, real, shadow) {
+      shadows.of(applicationLabel(application), real, shadow).value += 1;
+    },
+    shadowDropped() {
+      shadowsDropped.of().value += 1;
+    },
+    setShadow(isLoaded) {
+      shadowLoaded = isLoaded;
     },
     watchWaiting(read) {
       waiting = read;

@@ -85,6 +85,8 @@ export interface Revision {
   readonly set: PolicySet;
   readonly compiled: CompiledSet;
   readonly snapshot: Snapshot;
+  /** The policies that are only tried; undefined: the settings name none. */
+  readonly shadow: ShadowSet | undefined;
   /** Of the check port; undefined: clear text. */
   readonly tls: TlsMaterial | undefined;
   /** For state in Redis; read at start only. Undefined: in memory. */
@@ -108,6 +110,14 @@ export interface Revision {
   /** What loads but hardly means what it says, by place. Looked for when asked for, since nobody should wait for it to
    *  have the revision in force. */
   warnings(): Promise<readonly LocatedFault[]>;
+}
+
+/** Policies that are only tried. Their faults keep nothing from running. */
+export interface ShadowSet {
+  /** Undefined: they have faults, and are not tried. */
+  readonly compiled: CompiledSet | undefined;
+  /** By place. */
+  readonly faults: readonly LocatedFault[];
 }
 
 /** What came of reading a config folder. Without a revision there is at least one fault. */
@@ -163,6 +173,7 @@ export function statedAgainst({ compiled, snapshot, set, settings }: Revision): 
 export function createLoader(options: LoaderOptions): Loader {
   const configReader = createConfigReader(options.folder);
   const policyReader = createPolicyReader();
+  const shadows = createShadowReader();
   const kept = createKept();
   const outbound = createOutbound({ guarded: true });
   const evaluations = options.evaluations ?? createExternalEvaluations({ outbound });
@@ -182,7 +193,7 @@ export function createLoader(options: LoaderOptions): Loader {
     const before = base && base.settingsFile === settingsFile ? base.compiled : undefined;
     const revision =
       settings && !faults.some(isFault)
-        ? await build(read, settings, options, { kept, before, evaluations, engines }, report)
+        ? await build(read, settings, options, { kept, before, evaluations, engines, shadows }, report)
         : undefined;
     if (revision) base = { settingsFile, compiled: revision.compiled };
     return {
@@ -229,6 +240,7 @@ interface Legacy {
   readonly before: CompiledSet | undefined;
   readonly evaluations: ExternalEvaluations;
   readonly engines: EngineSurroundings;
+  readonly shadows: ShadowReader;
 }
 
 /** Everything read and shaped, and linked as far as faults allow. */
@@ -263,7 +275,8 @@ async function readSet(
         settingsFaults.length = 0;
         settings = settingsFrom(bytes, options.overrides, (found) => void settingsFaults.push(found));
         const known = settings ?? defaultSettings();
-        return { policies: known.policies, files: settings ? referencedFiles(settings) : [] };
+        const files = settings ? referencedFiles(settings) : [];
+        return { policies: known.policies, shadow: settings?.shadow, files };
       },
       policies: () => named,
     };
@@ -360,6 +373,39 @@ function reportLogFile(folder: string, { log }: Settings, report: Report): void 
   );
 }
 
+/** Reads the policies that are only tried; what did not change is not compiled anew. */
+interface ShadowReader {
+  read(snapshot: ConfigSnapshot, settings: Settings): Promise<ShadowSet>;
+}
+
+function createShadowReader(): ShadowReader {
+  const policyReader = createPolicyReader();
+  let last: { readonly key: string; readonly shadow: ShadowSet } | undefined;
+  return {
+    async read(snapshot, settings) {
+      const names = [SETTINGS_FILE, ...snapshot.shadow];
+      const key = names.map((name) => `${name} ${snapshot.files.get(name)?.hash ?? ''}`).join('\n');
+      if (last?.key === key) return last.shadow;
+      const faults: Fault[] = [...snapshot.shadowFaults];
+      const report: Report = (found) => void faults.push(found);
+      const shaped = await policyReader.read(new Map(snapshot.shadow.flatMap((name) => entryOf(snapshot, name))));
+      shaped.faults.forEach(report);
+      const lookups = createLookups(shaped.set, settings);
+      await link(shaped, lookups, report, createPause());
+      const compiling = { settings: settings.risk, providers: settings.identity.providers };
+      const shadow = Object.freeze({
+        compiled: faults.some(isFault)
+          ? undefined
+          : await compile(shaped.set, lookups, compiling, createPause(), undefined),
+        faults: locatedFaults(faults, (name) => textOf(snapshot, name)),
+      });
+      // A folder that is missing has no file that would tell when it comes.
+      last = snapshot.shadowFaults.length === 0 ? { key, shadow } : undefined;
+      return shadow;
+    },
+  };
+}
+
 /** While the settings cannot be read, what policies need of them may be right. */
 function withoutSettings(report: Report): Report {
   return (found) => {
@@ -417,14 +463,17 @@ async function build(
   const stateSecrets = stateSecretsOf(files, settings);
   const traceHeaders = files.traceHeaders(settings.tracing?.headers_file);
   if (files.hasFaults) return undefined;
+  const shadow = settings.shadow === undefined ? undefined : await legacy.shadows.read(snapshot, settings);
   return Object.freeze({
     id: snapshot.revision,
     settings,
     set: shaped.set,
     compiled,
+    shadow,
     snapshot: Object.freeze({
       revision: snapshot.revision,
       destinations: compiled.destinations,
+      shadow: shadow?.compiled?.destinations,
       sources,
       answers: answerOptions(settings),
       assertion: assertionKey && assertion && createAssertion(assertionKey, assertion.lifetime_seconds),

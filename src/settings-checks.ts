@@ -1,5 +1,6 @@
 /** What is wrong with settings as a whole. Reads the data as written, so that these faults are told in the same breath
  *  as those of single values; a part that has the wrong form is passed over, since its own fault says so. */
+import { normalize } from 'node:path';
 import { at, fault, warning } from './model/fault.ts';
 import type { Place, Report } from './model/fault.ts';
 import { isLoopbackHost, UPSTREAM_DEFAULTS } from './settings-shape.ts';
@@ -17,6 +18,7 @@ export function checkSettings(data: unknown, root: Place, report: Report): void 
   checkBrowserUrls(data, root, report);
   checkTracing(data, root, report);
   checkLog(data, root, report);
+  checkShadow(data, root, report);
   if (valueAt(data, ['client_address', 'from']) !== 'forwarded') {
     const hops = valueAt(data, ['client_address', 'trusted_hops']);
     if (typeof hops === 'number' && hops > 0) {
@@ -30,6 +32,23 @@ export function checkSettings(data: unknown, root: Place, report: Report): void 
       );
     }
   }
+}
+
+/** A file of both sets would be tried against itself. */
+function checkShadow(data: unknown, root: Place, report: Report): void {
+  const [shadow, policies] = [valueAt(data, ['shadow']), valueAt(data, ['policies']) ?? 'policies'].map((value) =>
+    typeof value === 'string' ? `${normalize(value).replace(/\/+$/, '')}/` : undefined,
+  );
+  if (shadow === undefined || policies === undefined) return;
+  if (!shadow.startsWith(policies) && !policies.startsWith(shadow)) return;
+  report(
+    fault(
+      at(root, 'shadow'),
+      'path_invalid',
+      'expected a folder beside that of the policies, found one that shares files with it',
+      'write policies-next, and keep the policies that are tried there',
+    ),
+  );
 }
 
 function checkLog(data: unknown, root: Place, report: Report): void {

@@ -453,6 +453,10 @@ const tracing = exactObject({
 export const settingsShape = exactObject({
   listen,
   policies: preset(folder(), 'policies', 'The folder of policy files.'),
+  shadow: optional(
+    folder(),
+    'A second folder of policy files, whose policies are only tried: each request is decided by them too, after it has been answered, and where that would be another decision, metrics and log say so.',
+  ),
   client_address: clientAddress,
   identity,
   certificates,

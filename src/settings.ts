@@ -22,6 +22,8 @@ export interface Settings {
   readonly listen: ListenSettings;
   /** The folder of policy files. */
   readonly policies: string;
+  /** A folder of policies that are only tried; undefined: none. */
+  readonly shadow: string | undefined;
   readonly client_address: {
     readonly from: 'envoy' | 'forwarded';
     /** With `forwarded`: entries of x-forwarded-for, from the right, that are our own proxies. */

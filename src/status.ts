@@ -6,6 +6,7 @@ import { statusPages } from './admin/status/routes.ts';
 import type { StatusPages } from './admin/status/routes.ts';
 import { createTraffic } from './admin/status/traffic.ts';
 import type { CheckFinished } from './envoy/check.ts';
+import { statedAgainst } from './revision.ts';
 import type { Loaded, Revision } from './revision.ts';
 
 export interface Status {
@@ -13,7 +14,9 @@ export interface Status {
   /** Takes every check. Of one that was allowed it only counts. */
   record(check: CheckFinished): void;
   /** What was read is what runs, from the start on. */
-  live(loaded: Loaded): void;
+  live(): void;
+  /** What loaded but hardly means what it says, of what runs. */
+  warned(warnings: Loaded['faults']): void;
   /** A change was not taken up. */
   refused(faults: Loaded['faults'], result: 'refused' | 'failed'): void;
 }
@@ -28,6 +31,7 @@ export function createStatus(options: {
   const startedMs = nowMs();
   const recent = createRecent();
   const traffic = createTraffic(startedMs);
+  let warnings: Loaded['faults'] = [];
   let live = { revision: '', sinceMs: startedMs };
   let lastLoad: {
     readonly timeMs: number;
@@ -41,13 +45,15 @@ export function createStatus(options: {
       tokens,
       isSecure: () => current().settings.admin.url?.startsWith('https:') ?? false,
       overview() {
-        const { id, set } = current();
+        const { id, set, shadow } = current();
         return {
           startedMs,
           ready: isReady(),
           revision: id,
           liveMs: live.sinceMs,
           lastLoad,
+          warnings,
+          shadow,
           applications: set.applications.map(({ id: application, name, destinations }) => ({
             id: application,
             name,
@@ -68,11 +74,14 @@ export function createStatus(options: {
       traffic.record(check.application?.named.id, check.decision.outcome, check.seconds, now);
       recent.record(check, now);
     },
-    live({ faults }) {
+    live() {
       const now = nowMs();
       if (live.revision !== current().id) live = { revision: current().id, sinceMs: now };
-      lastLoad = { timeMs: now, result: 'live', faults };
+      lastLoad = { timeMs: now, result: 'live', faults: [] };
       traffic.keep(new Set(current().set.applications.map(({ id }) => id)));
+    },
+    warned(found) {
+      warnings = found;
     },
     refused(faults, result) {
       lastLoad = { timeMs: nowMs(), result, faults };
@@ -81,7 +90,6 @@ export function createStatus(options: {
 }
 
 /** Whoever states a login states all of it: nothing is taken from the entries of identity.tokens. */
-export function statedAgainst({ id, snapshot, set, settings }: Revision): ReturnType<AuthzenOptions['against']> {
-  const { destinations, sources } = snapshot;
-  return { revision: id, destinations, sources, set, providers: settings.identity.providers, tokens: [] };
+export function authzenAgainst(revision: Revision): ReturnType<AuthzenOptions['against']> {
+  return { ...statedAgainst(revision), tokens: [], revision: revision.id };
 }

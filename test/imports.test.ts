@@ -31,7 +31,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ],
   ['tracing.ts'],
   ['settings.ts', 'settings-shape.ts', 'settings-checks.ts', 'settings-overrides.ts'],
-  ['revision.ts', 'status.ts'],
+  ['revision.ts', 'status.ts', 'shadow.ts'],
   ['app.ts'],
   ['cli'],
   ['main.ts', 'demo'],

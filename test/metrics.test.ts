@@ -32,6 +32,9 @@ describe('the metrics', () => {
     metrics.checkFailed('thrown');
     metrics.spansCounted('recorded', 1);
     metrics.decisionLogDropped(1);
+    metrics.shadowDecided('Orders', 'allow', 'unknown');
+    metrics.shadowDropped();
+    metrics.setShadow(true);
     const { body, contentType } = await metrics.render();
     expect(contentType).toBe('text/plain; version=0.0.4; charset=utf-8');
     const found = new Map<string, string>();
@@ -61,11 +64,14 @@ describe('the metrics', () => {
       ['postern_decision_log_dropped_total', 'counter', ''],
       ['postern_key_set_reads_total', 'counter', 'key_set result'],
       ['postern_spans_total', 'counter', 'result'],
+      ['postern_shadow_decisions_total', 'counter', 'application real shadow'],
+      ['postern_shadow_dropped_total', 'counter', ''],
       ['postern_config_info', 'gauge', 'revision'],
       ['postern_config_last_reload_successful', 'gauge', ''],
       ['postern_config_last_reload_success_timestamp_seconds', 'gauge', ''],
       ['postern_key_set_last_success_timestamp_seconds', 'gauge', 'key_set'],
       ['postern_expiry_timestamp_seconds', 'gauge', 'kind name'],
+      ['postern_shadow_last_load_successful', 'gauge', ''],
       ['postern_checks_waiting', 'gauge', ''],
     ]);
   });

@@ -292,6 +292,56 @@ describe('what the log never holds', () => {
   });
 });
 
+describe('policies that are only tried', () => {
+  it('change with the set, show where they differ, and answer nobody', async () => {
+    const folder = newFolder();
+    mkdirSync(join(folder, 'policies-next'));
+    const next = join(folder, 'policies-next/all.yaml');
+    writeFileSync(join(folder, 'postern.yaml'), 'shadow: policies-next\n');
+    writeFileSync(join(folder, 'policies/all.yaml'), application(1) + group(1));
+    writeFileSync(next, (application(2) + group(2)).replace('include', 'inclde'));
+    const { client, admin, text } = await serve(folder);
+    await until(() => /shadow policies have faults/.exec(text())?.[0], text);
+    expect(text()).toContain('policies-next/all.yaml:1:');
+    const metrics = async (): Promise<string> => (await fetch(`http://${admin}/metrics`)).text();
+    expect(await metrics()).toMatch(/^postern_shadow_last_load_successful 0$/m);
+    expect(await metrics()).toMatch(/^postern_config_last_reload_successful 1$/m);
+    writeFileSync(next, application(2) + group(2));
+    await until(() => /revision is live/.exec(text())?.[0], text);
+    expect(metadataOf(decodeResponse(await client.check(request('10.0.1.0'))))).toMatchObject({
+      outcome: 'allow',
+      policy: 'p-1',
+    });
+    expect(metadataOf(decodeResponse(await client.check(request('10.0.2.0'))))).toMatchObject({ outcome: 'deny' });
+    await until(() => /"shadow_outcome":"allow"/.exec(text())?.[0], text);
+    expect(await metrics()).toMatch(
+      /^postern_shadow_decisions_total\{application="Orders",real="allow",shadow="deny"\} 1$/m,
+    );
+    expect(await metrics()).toMatch(
+      /^postern_shadow_decisions_total\{application="Orders",real="deny",shadow="allow"\} 1$/m,
+    );
+    expect(await metrics()).toMatch(/^postern_shadow_last_load_successful 1$/m);
+    client.close();
+  });
+
+  it('are validated too, and only a strict validation fails for them', async () => {
+    const folder = newFolder();
+    mkdirSync(join(folder, 'next'));
+    writeFileSync(join(folder, 'postern.yaml'), 'shadow: next\n');
+    writeFileSync(join(folder, 'policies/all.yaml'), application(1) + group(1));
+    writeFileSync(join(folder, 'next/all.yaml'), 'applicatons: []\n');
+    for (const [strict, code] of [
+      [[], 0],
+      [['--strict'], 1],
+    ] as const) {
+      const { child, text } = run(['validate', '-c', folder, ...strict]);
+      expect((await once(child, 'exit'))[0]).toBe(code);
+      await until(() => /in the shadow policies, which would not be tried, 1 fault/.exec(text())?.[0], text);
+      expect(text()).toMatch(/^next\/all\.yaml:1:1 key_unknown: /m);
+    }
+  });
+});
+
 describe('the decision log', () => {
   it('goes to the file that the settings name, from one revision to the next', async () => {
     const folder = newFolder();

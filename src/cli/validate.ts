@@ -28,15 +28,16 @@ export const validate: Command = {
     });
     const { revision, faults: found, id } = await loader.load();
     const faults = [...found, ...((await revision?.warnings()) ?? [])].toSorted(byPlace);
-    terminal.error(printedFaults(faults, terminal));
+    const tried = revision?.shadow?.faults ?? [];
+    terminal.error(printedFaults([...faults, ...tried], terminal));
     if (!revision) {
       terminal.error(`${values.config}: ${countText(faults)}\n`);
       return 1;
     }
     const { set } = revision;
     terminal.out(
-      `${values.config}: revision ${id} would load: ${set.applications.length} applications, ${set.groups.length} groups, ${set.resourceRules.length} resource rules; ${countText(faults)}\n`,
+      `${values.config}: revision ${id} would load: ${set.applications.length} applications, ${set.groups.length} groups, ${set.resourceRules.length} resource rules; ${countText(faults)}${revision.shadow && !revision.shadow.compiled ? `; in the shadow policies, which would not be tried, ${countText(tried)}` : ''}\n`,
     );
-    return values.strict && faults.length > 0 ? 1 : 0;
+    return values.strict && faults.length + tried.length > 0 ? 1 : 0;
   },
 };

@@ -38,6 +38,8 @@ export interface Snapshot {
   /** First 12 hex digits of the SHA-256 over names and bytes of all files. */
   readonly revision: string;
   readonly destinations: DestinationIndex<CompiledApplication>;
+  /** Policies that are only tried: nobody is answered by them. Undefined: none are. */
+  readonly shadow: DestinationIndex<CompiledApplication> | undefined;
   readonly sources: Sources;
   readonly answers: AnswerOptions;
   /** The signed assertion for the upstream; undefined: none is sent. */

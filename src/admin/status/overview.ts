@@ -21,6 +21,10 @@ export interface Overview {
     readonly result: 'live' | 'refused' | 'failed';
     readonly faults: readonly LocatedFault[];
   };
+  /** Of the revision that decides. */
+  readonly warnings: readonly LocatedFault[];
+  /** Policies that are only tried; undefined: none are. */
+  readonly shadow: { readonly faults: readonly LocatedFault[] } | undefined;
   readonly applications: readonly ShownApplication[];
   readonly traffic: ReadonlyMap<string | undefined, ApplicationTraffic>;
   /** The newest first. */
@@ -65,9 +69,8 @@ const TONES: Readonly<Record<Outcome, 'good' | 'bad' | 'warn' | 'idle'>> = {
 const APPLICATIONS_MAX = 200;
 const FAULTS_MAX = 50;
 
-function revisionSection({ nowMs, startedMs, ready, revision, liveMs, lastLoad }: Overview): Html {
+function revisionSection({ nowMs, startedMs, ready, revision, liveMs, lastLoad, warnings, shadow }: Overview): Html {
   const faults = lastLoad.faults.filter(({ fault }) => fault.severity === 'fault');
-  const warnings = lastLoad.faults.filter(({ fault }) => fault.severity === 'warning');
   const result =
     lastLoad.result === 'live'
       ? tag('live', 'good')
@@ -92,7 +95,7 @@ function revisionSection({ nowMs, startedMs, ready, revision, liveMs, lastLoad }
         <dd>${ready ? tag('ready', 'good') : tag('draining', 'warn')} for ${duration(nowMs - startedMs)}</dd>
       </div>
     </dl>
-    ${faultList('Faults of the change that was refused', faults)}${faultList('Warnings', warnings)}
+    ${faultList('Faults of the change that was refused', faults)}${faultList('Faults of the policies that are tried', shadow?.faults ?? [])}${faultList('Warnings', warnings)}
   </section> `;
 }
 

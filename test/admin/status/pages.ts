@@ -50,7 +50,7 @@ export async function servePages(policies: string, address = '127.0.0.1:0'): Pro
     isReady: () => true,
     nowMs: Date.now,
   });
-  status.live(loaded);
+  status.live();
   const check = createCheck({
     snapshot: () => loaded.revision.snapshot,
     nowMs: Date.now,
@@ -97,7 +97,7 @@ export async function servePages(policies: string, address = '127.0.0.1:0'): Pro
     },
     async change(text: string) {
       loaded = await read(text);
-      status.live(loaded);
+      status.live();
     },
     async stop() {
       await server.stop(0);

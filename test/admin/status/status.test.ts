@@ -151,6 +151,11 @@ describe('without JavaScript', () => {
     pages.status.refused([{ fault: one, position: { line: 3, column: 7 } }], 'refused');
     await open('/');
     const text = await page.getByRole('region', { name: 'Configuration' }).innerText();
+    pages.status.warned([{ fault: { ...one, severity: 'warning', code: 'unused' }, position: { line: 5, column: 1 } }]);
+    await page.reload();
+    expect(await page.getByRole('region', { name: 'Configuration' }).innerText()).toContain(
+      'policies/<i>.yaml:5:1 unused',
+    );
     expect(text).toContain('refused: the revision before stays');
     expect(text).toContain('policies/<i>.yaml:3:7 group_unknown: no group "<b>"\ndid you mean "b"?');
   });
@@ -309,13 +314,8 @@ describe('for everybody', () => {
     await someTraffic();
     const place = { file: 'policies/a.yaml', path: [] };
     const one = { severity: 'warning', code: 'unused', text: 'a group', mend: 'remove it', place } as const;
-    pages.status.refused(
-      [
-        { fault: one, position: { line: 3, column: 7 } },
-        { fault: { ...one, severity: 'fault' }, position: { line: 4, column: 1 } },
-      ],
-      'refused',
-    );
+    pages.status.warned([{ fault: one, position: { line: 3, column: 7 } }]);
+    pages.status.refused([{ fault: { ...one, severity: 'fault' }, position: { line: 4, column: 1 } }], 'refused');
     await open('/', { colorScheme, javaScriptEnabled: true, viewport: { width: 1100, height: 800 } });
     const decision = (await page.getByRole('link', { name: /^no_policy_matched/ }).getAttribute('href')) ?? '';
     const unreadable = (await page.getByRole('link', { name: /^request_ambiguous/ }).getAttribute('href')) ?? '';
