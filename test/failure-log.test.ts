@@ -1,6 +1,13 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { createFailureLog } from '../src/failure-log.ts';
 import type { LogFields } from '../src/log.ts';
+import { decodeResponse, encodeRequest, metadataOf } from './envoy/official.ts';
+import { startKeyServer } from './facts/key-server.ts';
+import { AUDIENCE, ISSUER, tokenOf } from './facts/token-maker.ts';
+import { eventually, serve } from './served.ts';
 
 interface Setup {
   readonly lines: { readonly message: string; readonly fields: LogFields | undefined }[];
@@ -72,3 +79,48 @@ describe('the log of failures', () => {
     expect(lines.map(({ fields }) => fields?.['kind'])).toEqual(['overloaded', 'thrown']);
   });
 });
+
+it('a program with too many checks waiting refuses the others at once, and says so in a few lines that count them all', async () => {
+  const keys = await startKeyServer();
+  // Whoever needs keys waits.
+  keys.answer(() => undefined);
+  const folder = mkdtempSync(join(tmpdir(), 'postern-flood-'));
+  mkdirSync(join(folder, 'policies'));
+  writeFileSync(
+    join(folder, 'postern.yaml'),
+    `identity: { tokens: [{ issuer: "${ISSUER}", audiences: [${AUDIENCE}], keys: { url: "${keys.url}" } }] }\nlog: { decisions: none }\n`,
+  );
+  writeFileSync(
+    join(folder, 'policies/all.yaml'),
+    'applications: [{ id: 9a4b2f0e-3f55-4a57-9b0e-000000000001, name: Orders, destinations: [orders.example.com], policies: [{ name: A, decision: allow, include: [{ everyone: {} }] }] }]\n',
+  );
+  const served = await serve(folder);
+  try {
+    const authorization = `Bearer ${tokenOf()}`;
+    const request = encodeRequest({
+      attributes: {
+        request: { http: { method: 'GET', host: 'orders.example.com', path: '/', headers: { authorization } } },
+      },
+    });
+    const answers = await Promise.all(Array.from({ length: 1_400 }, () => served.client.check(request)));
+    const reasons = answers.map((answer) => metadataOf(decodeResponse(answer))['reason']);
+    const refused = reasons.filter((reason) => reason === 'overloaded').length;
+    expect(refused).toBeGreaterThan(0);
+    expect(reasons.filter((reason) => reason !== 'overloaded' && reason !== 'fact_unavailable')).toEqual([]);
+    const lines = await eventually(() => {
+      const found = served
+        .text()
+        .split('\n')
+        .filter((line) => line.includes('"kind":"overloaded"'))
+        .map((line) => JSON.parse(line) as { suppressed?: number });
+      return found.reduce((sum, { suppressed = 1 }) => sum + suppressed, 0) === refused ? found : undefined;
+    }, served.text);
+    expect(lines.length).toBeLessThan(refused / 4);
+    const metrics = await (await fetch(`http://${served.admin}/metrics`)).text();
+    expect(metrics).toContain(`postern_check_failures_total{kind="overloaded"} ${refused}\n`);
+  } finally {
+    await served.kill();
+    await keys.close();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}, 60_000);
