@@ -3,7 +3,8 @@
 import { normalize } from 'node:path';
 import { at, fault, warning } from './model/fault.ts';
 import type { Place, Report } from './model/fault.ts';
-import { isLoopbackHost, UPSTREAM_DEFAULTS } from './settings-shape.ts';
+import { UPSTREAM_DEFAULTS } from './settings-shape.ts';
+import { isLoopbackHost } from './shared/host.ts';
 import { normalDomain } from './shared/email.ts';
 import { nearest } from './shared/nearest.ts';
 import { quoted } from './shared/shape.ts';

@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import { DEFAULT_CLAIM_PATHS } from './facts/claims.ts';
 import { countryFinding, isCountry } from './shared/country.ts';
 import { domainText, emailText, normalDomain } from './shared/email.ts';
+import { isLoopbackHost } from './shared/host.ts';
 import { SIGNATURE_KEYS } from './shared/jose.ts';
 import type { SignatureAlgorithm } from './shared/jose.ts';
 import { readListenAddress } from './shared/listen.ts';
@@ -69,11 +70,6 @@ export const UPSTREAM_DEFAULTS = {
 /** A header that Postern must not set: it belongs to the connection, to routing, or to Envoy itself. */
 export function isReservedHeader(name: string): boolean {
   return RESERVED_HEADERS.has(name) || name.startsWith('x-envoy-');
-}
-
-/** Whether a host names this machine, so that clear text does not leave it. */
-export function isLoopbackHost(host: string): boolean {
-  return host === 'localhost' || host.endsWith('.localhost') || host === '[::1]' || /^127(?:\.\d{1,3}){3}$/.test(host);
 }
 
 type TcpAddress = Extract<ListenAddress, { readonly kind: 'tcp' }>;

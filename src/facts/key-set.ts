@@ -2,9 +2,8 @@
  *  revisions and is kept fresh in the background. */
 import { importPublicJwk, isSignatureAlgorithm, RSA_BITS_MIN, SIGNATURE_KEYS } from '../shared/jose.ts';
 import type { KeyObject, SignatureAlgorithm } from '../shared/jose.ts';
-import { quoted } from '../shared/shape.ts';
 import type { Finding } from '../shared/shape.ts';
-import { createOutbound, isLoopbackHost, OutboundError } from './outbound.ts';
+import { createOutbound, OutboundError } from './outbound.ts';
 import type { Outbound } from './outbound.ts';
 
 /** One public key of a set. */
@@ -115,32 +114,6 @@ export function unreachableKeySets(): KeySets {
     start: () => undefined,
     stop: () => undefined,
   };
-}
-
-/** What is wrong with the URL of a key set: https only, and http for hosts that are this machine. */
-export function keySetUrlFinding(written: string): Finding | undefined {
-  const url = URL.canParse(written) ? new URL(written) : undefined;
-  if (
-    url === undefined ||
-    (url.protocol !== 'https:' && url.protocol !== 'http:') ||
-    url.username !== '' ||
-    url.password !== '' ||
-    url.hash !== ''
-  ) {
-    return {
-      code: 'url_invalid',
-      text: `expected an https URL without user and fragment, found ${quoted(url === undefined || (url.username === '' && url.password === '') ? written : 'one with a user')}`,
-      mend: 'write a URL such as "https://login.example.com/keys"',
-    };
-  }
-  if (url.protocol === 'http:' && !isLoopbackHost(url.hostname)) {
-    return {
-      code: 'url_insecure',
-      text: `expected https, found ${quoted(written)}`,
-      mend: 'use https; http is for loopback hosts only',
-    };
-  }
-  return undefined;
 }
 
 /** Starts with no set at all. */

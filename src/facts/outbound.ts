@@ -10,6 +10,7 @@ import type { LookupFunction } from 'node:net';
 import { promisify } from 'node:util';
 import { brotliDecompress, unzip } from 'node:zlib';
 import { parseAddress, reachOf } from '../shared/address.ts';
+import { isLoopbackHost } from '../shared/host.ts';
 
 export interface OutboundRequest {
   /** http or https, without user and fragment; its path and query are sent as they are written. */
@@ -116,16 +117,6 @@ export function jsonObject(bytes: Uint8Array): Readonly<Record<string, unknown>>
   if (value === null || typeof value !== 'object' || Array.isArray(value))
     throw new OutboundError('expected a JSON object, found something else');
   return value as Readonly<Record<string, unknown>>;
-}
-
-/** Whether a host name means this machine (RFC 6761, section 6.3), or is an address of it. */
-export function isLoopbackHost(host: string): boolean {
-  return (
-    host === 'localhost' ||
-    host.endsWith('.localhost') ||
-    /^127(?:\.\d{1,3}){3}$/.test(host) ||
-    /^\[?::1\]?$/.test(host)
-  );
 }
 
 const IDLE_MS = 4_000;

@@ -3,6 +3,7 @@ import { at, fault } from '../model/fault.ts';
 import type { Place, Report } from '../model/fault.ts';
 import type { RuleObject } from '../model/objects.ts';
 import { readRule } from '../rules/registry.ts';
+import { isLoopbackHost } from '../shared/host.ts';
 import { nearest } from '../shared/nearest.ts';
 import { also, checkedText, flag, listOf, quoted, readText, shaped, z } from '../shared/shape.ts';
 import type { Finding, Shape, exactObject } from '../shared/shape.ts';
@@ -264,7 +265,7 @@ function urlFinding(written: string): Finding | undefined {
       mend: 'write it such as https://example.com/path',
     };
   }
-  if (url.protocol === 'http:' && !/^(?:localhost|127(?:\.\d+){3}|\[::1\])$/.test(url.hostname)) {
+  if (url.protocol === 'http:' && !isLoopbackHost(url.hostname)) {
     return {
       code: 'url_insecure',
       text: `expected https, found http to ${url.hostname}`,

@@ -2,6 +2,7 @@ import { anyJudge, identityJudge, seenIdentity } from './rule.ts';
 import type { RuleScope, RuleType } from './rule.ts';
 import { at, fault } from '../model/fault.ts';
 import type { Place, Report } from '../model/fault.ts';
+import { isLoopbackHost } from '../shared/host.ts';
 import { exactObject, quoted, readText } from '../shared/shape.ts';
 import type { Finding, Shape, ShapeOutput } from '../shared/shape.ts';
 
@@ -74,7 +75,7 @@ function urlFinding(written: string, mend: string): Finding {
  *  settings. */
 function linkUrl(written: string, place: Place, scope: RuleScope, report: Report): void {
   const url = new URL(written);
-  if (url.protocol === 'http:' && !isLoopback(url.hostname))
+  if (url.protocol === 'http:' && !isLoopbackHost(url.hostname))
     report(fault(place, 'url_insecure', `expected https, found ${quoted(written)}`, 'write https://'));
   else if (!isListed(url, scope.evaluationHosts))
     report(
@@ -91,8 +92,4 @@ function linkUrl(written: string, place: Place, scope: RuleScope, report: Report
 function isListed(url: URL, hosts: readonly string[]): boolean {
   const port = url.port || (url.protocol === 'https:' ? '443' : '80');
   return hosts.includes(url.hostname) || hosts.includes(`${url.hostname}:${port}`);
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host.endsWith('.localhost') || /^127(?:\.\d+){3}$/.test(host) || host === '[::1]';
 }

@@ -88,6 +88,17 @@ function isDottedAddress(host: string): boolean {
   return parts.length === 4 && parts.every((part) => /^(?:0|[1-9][0-9]{0,2})$/.test(part) && Number(part) <= 255);
 }
 
+/** Whether a host name means this machine (RFC 6761, section 6.3), or is an address of it: clear text to it leaves no
+ *  machine. */
+export function isLoopbackHost(host: string): boolean {
+  return (
+    host === 'localhost' ||
+    host.endsWith('.localhost') ||
+    /^127(?:\.\d{1,3}){3}$/.test(host) ||
+    /^\[?::1\]?$/.test(host)
+  );
+}
+
 function bracketed(authority: string): string | RequestRefusal {
   const end = authority.indexOf(']');
   const literal = authority.slice(0, end + 1);

@@ -1,6 +1,6 @@
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createKeySets, fixedKeySource, keySetUrlFinding, readKeySetFile } from '../../src/facts/key-set.ts';
+import { createKeySets, fixedKeySource, readKeySetFile } from '../../src/facts/key-set.ts';
 import type { KeyLookup, KeySetRead, KeySets } from '../../src/facts/key-set.ts';
 import { createFakeTime, startKeyServer } from './key-server.ts';
 import type { KeyServer } from './key-server.ts';
@@ -143,25 +143,6 @@ describe('a key set file', () => {
     expect('findings' in read ? read.findings.map((finding) => [finding.code, finding.text]) : []).toEqual([
       ['key_set_invalid', text],
     ]);
-  });
-});
-
-describe('the URL of a key set', () => {
-  it.each([
-    ['https://login.example.com/keys', undefined],
-    ['http://127.0.0.1:8080/keys', undefined],
-    ['http://localhost/keys', undefined],
-    ['http://[::1]/keys', undefined],
-    ['http://login.example.com/keys', 'url_insecure'],
-    ['http://127.0.0.1.example.com/keys', 'url_insecure'],
-    ['ftp://login.example.com/keys', 'url_invalid'],
-    ['keys.json', 'url_invalid'],
-    ['https://user:secret@login.example.com/keys', 'url_invalid'],
-    ['https://login.example.com/keys#a', 'url_invalid'],
-  ])('%s', (url, code) => {
-    const finding = keySetUrlFinding(url);
-    expect(finding?.code).toBe(code);
-    expect(JSON.stringify(finding ?? {})).not.toContain('secret');
   });
 });
 
