@@ -81,7 +81,7 @@ function policyPage() {
   const schema = JSON.parse(postern('schema', 'policies'));
   const lists = Object.entries(schema.properties).map(([name, list]) => {
     const item = resolve(list.items, schema);
-    return `## ${name}\n\n${sentence(list)}\n\n${table(['key', 'type', 'meaning'], keysOf(item, '', schema, false))}`;
+    return `## ${name}\n\n${list.description}\n\n${table(['key', 'type', 'meaning'], keysOf(item, '', schema, false))}`;
   });
   const rules = ruleVariants(schema).map(([word, rule]) => {
     const inside = resolve(rule.properties[word], schema);
@@ -153,7 +153,8 @@ function typeOf(part, whole) {
 }
 
 function sentence(part) {
-  return (part.description ?? '').trim();
+  // The heading says whose the keys of a list are; only those that differ say so themselves.
+  return (part.description ?? '').replace(/ Source: (?:Cloudflare|Entrust)[^.]*\.$/, '').trim();
 }
 
 function resolve(part, whole) {

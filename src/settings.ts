@@ -15,6 +15,7 @@ import { settingsShape } from './settings-shape.ts';
 import type { UPSTREAM_VALUES } from './settings-shape.ts';
 import type { SignatureAlgorithm } from './shared/jose.ts';
 import type { ListenAddress } from './shared/listen.ts';
+import { withNulls } from './shared/json-schema.ts';
 import { shaped, withoutNulls, z } from './shared/shape.ts';
 import type { Shape } from './shared/shape.ts';
 
@@ -347,7 +348,7 @@ export function changedOnlyAtRestart(before: Settings, after: Settings): readonl
 /** The JSON Schema of `postern.yaml`, draft 2020-12, with a description of every key. */
 export function settingsSchema(): object {
   return {
-    ...z.toJSONSchema(settingsShape, { io: 'input', unrepresentable: 'any' }),
+    ...(withNulls(z.toJSONSchema(settingsShape, { io: 'input', unrepresentable: 'any' })) as object),
     title: 'postern.yaml',
     description: 'The settings of Postern. Every key is optional unless it is listed as required.',
   };

@@ -684,9 +684,13 @@ describe('the JSON Schema', () => {
       additionalProperties: false,
       properties: {
         listen: { properties: { check: { default: '127.0.0.1:9001' }, tls: { required: ['certificate', 'key'] } } },
-        risk: { properties: { locations_max: { type: 'integer', minimum: 0, maximum: 10, default: 5 } } },
+        risk: { properties: { locations_max: { type: ['integer', 'null'], minimum: 0, maximum: 10, default: 5 } } },
         identity: { properties: { tokens: { items: { required: ['issuer', 'audiences', 'keys'] } } } },
-        log: { properties: { decisions: { enum: ['all', 'deny', 'none'], default: 'deny' } } },
+        log: {
+          properties: {
+            decisions: { anyOf: [{ enum: ['all', 'deny', 'none'] }, { type: 'null' }], default: 'deny' },
+          },
+        },
       },
     });
     expect(schema).not.toHaveProperty('required');

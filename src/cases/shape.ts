@@ -4,6 +4,7 @@ import type { Place, Report } from '../model/fault.ts';
 import { parseAddress } from '../shared/address.ts';
 import { countryFinding, normalCountry } from '../shared/country.ts';
 import { emailText } from '../shared/email.ts';
+import { withNulls } from '../shared/json-schema.ts';
 import {
   exactObject,
   flag,
@@ -23,7 +24,10 @@ import type { Finding, Shape, ShapeOutput } from '../shared/shape.ts';
 /** For facts that could not be had. */
 const UNKNOWN = 'unknown';
 
-const COORDINATES = { latitude: number(-90, 90), longitude: number(-180, 180) };
+const COORDINATES = {
+  latitude: number(-90, 90).describe('Degrees.'),
+  longitude: number(-180, 180).describe('Degrees.'),
+};
 
 const REQUEST_KEYS = {
   method: text().describe('The HTTP method; default GET.'),
@@ -48,9 +52,9 @@ const REQUEST_KEYS = {
     .union([
       word(['verified', 'none', 'unknown']),
       exactObject({
-        verified: flag().optional(),
-        common_name: text().optional(),
-        client_usage: flag().optional(),
+        verified: flag().optional().describe('Default true.'),
+        common_name: text().optional().describe("The subject's one common name."),
+        client_usage: flag().optional().describe('False: its key usage does not allow client authentication.'),
       }),
     ])
     .describe('The client certificate; unknown: one was presented and cannot be read.'),
@@ -90,17 +94,17 @@ const HISTORY = exactObject({
   available: flag().optional().describe('False: the store cannot be read. Default true.'),
   places: listOf(
     exactObject({
-      country: text().optional(),
-      city: text().optional(),
-      isp: text().optional(),
-      ip: addressText().optional(),
+      country: text().optional().describe('ISO 3166-1 alpha-2; absent: told by the address alone.'),
+      city: text().optional().describe('As the database has it.'),
+      isp: text().optional().describe('As the database has it.'),
+      ip: addressText().optional().describe('Compared where risk.location_check_ip is set.'),
       count: integer(1, 1_000_000).optional().describe('Authentications from there; default 1.'),
       last: timeText().describe('When the last one was.'),
     }),
   )
     .optional()
     .describe('Places that have been learned of the user.'),
-  last: exactObject({ ...COORDINATES, time: timeText() })
+  last: exactObject({ ...COORDINATES, time: timeText().describe('When it was.') })
     .optional()
     .describe('The last recorded authentication.'),
   admitted: listOf(text())
@@ -117,20 +121,26 @@ const ENGINES = z.record(
   z.string(),
   z.union([
     word(['FAILURE']),
-    exactObject({ riskScore: number(-1e9, 1e9), userId: text().optional(), mismatch: flag().optional() }),
+    exactObject({
+      riskScore: number(-1e9, 1e9).describe('The score that it answers.'),
+      userId: text().optional().describe('Whom it answers about; another than the caller is a mismatch.'),
+      mismatch: flag().optional().describe('It answers about another user.'),
+    }),
   ]),
 );
 
 const EVALUATIONS = z.record(z.string(), z.union([flag(), word(['unavailable'])]));
 
 const EXPECT = exactObject({
-  outcome: word(['allow', 'unauthenticated', 'step_up', 'deny', 'bad_request', 'unavailable']).optional(),
+  outcome: word(['allow', 'unauthenticated', 'step_up', 'deny', 'bad_request', 'unavailable'])
+    .optional()
+    .describe('What the caller gets.'),
   reason: text().optional().describe('The reason code.'),
   application: text().optional().describe('Its name or id.'),
   policy: text().optional().describe('Name or id of the policy that decides.'),
   resource_rule: text().optional().describe('Name or id of the resource rule that is reported.'),
-  risk_level: word(['LOW', 'MEDIUM', 'HIGH']).optional(),
-  risk_score: number(0, 1_000_000).optional(),
+  risk_level: word(['LOW', 'MEDIUM', 'HIGH']).optional().describe('Of the resource rule that is reported.'),
+  risk_score: number(0, 1_000_000).optional().describe('Of the same.'),
   acr_values: z
     .union([text(), listOf(text())])
     .optional()
@@ -143,16 +153,16 @@ const WHO = z
   .describe('Who asks; absent or nobody: nobody is logged in; invalid, unavailable: a token that is so.');
 
 const SECTIONS = {
-  request: REQUEST.optional(),
+  request: REQUEST.optional().describe('What is asked for, and from where.'),
   identity: WHO.optional(),
   history: HISTORY.optional().describe('What has been learned of the user; absent: nothing.'),
   machine: MACHINE.optional().describe('Whether the machine is known; absent: it is not.'),
   engines: ENGINES.optional().describe('Answers of risk engines, by name or id; absent: FAILURE.'),
   evaluations: EVALUATIONS.optional().describe('Answers of external evaluations, by evaluate_url.'),
-  expect: EXPECT.optional(),
+  expect: EXPECT.optional().describe('What must come of it; at least one of these.'),
 };
 
-const ROW = exactObject({ name: text().optional(), ...SECTIONS });
+const ROW = exactObject({ name: text().optional().describe('What the row shows.'), ...SECTIONS });
 
 const CASE = exactObject({
   name: text().describe('What the case shows.'),
@@ -233,7 +243,7 @@ export function casesSchema(): object {
     $id: 'urn:postern:cases',
     title: 'Postern cases',
     description: 'The files under tests/: requests, and what must come of them. Run with: postern test',
-    ...json,
+    ...(withNulls(json) as object),
   };
 }
 

@@ -2,6 +2,7 @@ import { factorTypes } from '../risk/registry.ts';
 import { ruleSchema } from '../rules/registry.ts';
 import { z } from '../shared/shape.ts';
 import { FILE_KEYS } from './shape.ts';
+import type { FileKey } from './shape.ts';
 import { ISSUED_TOKENS, TRANSACTION_DETAIL } from './shape-applications.ts';
 import { ENGINE_RULE } from './shape-risk.ts';
 
@@ -12,11 +13,21 @@ type Json = Record<string, unknown>;
 export function policySchema(): object {
   const definitions: Json = { rule: jsonOf(ruleSchema()) };
   const properties: Json = {};
-  for (const [key, { shape, description }] of Object.entries(FILE_KEYS)) {
+  for (const [key, { shape, description }] of Object.entries(FILE_KEYS) as [FileKey, (typeof FILE_KEYS)[FileKey]][]) {
     definitions[key] = nullable(jsonOf(shape));
-    properties[key] = { description, type: ['array', 'null'], items: { $ref: `#/definitions/${key}` } };
+    const source = SOURCES[key];
+    properties[key] = {
+      description: `${description} Source: ${source}.`,
+      type: ['array', 'null'],
+      items: { $ref: `#/definitions/${key}` },
+    };
   }
   complete(definitions);
+  for (const key of Object.keys(FILE_KEYS) as FileKey[]) nameSources(definitions[key] as Json, SOURCES[key]);
+  for (const { property } of factorTypes) {
+    const context = propertiesOf(definitions['resource_rules'])[property] as Json;
+    nameSources((context['items'] ?? context) as Json, `Entrust IDaaS, ${modelOf(property)}`);
+  }
   return {
     $schema: 'http://json-schema.org/draft-07/schema#',
     // Its references hold where it is a part of another schema, too.
@@ -28,6 +39,51 @@ export function policySchema(): object {
     properties,
     definitions,
   };
+}
+
+/** Whose words the keys of each list are. */
+const SOURCES: Readonly<Record<FileKey, string>> = {
+  applications: 'Cloudflare Access, applications',
+  policies: 'Cloudflare Access, policies',
+  groups: 'Cloudflare Access, groups',
+  lists: 'Cloudflare Gateway, lists',
+  service_tokens: 'Cloudflare Access, service tokens',
+  scim_groups: 'Cloudflare Access, SCIM groups',
+  resource_rules: 'Entrust IDaaS, ResourceRule',
+  authentication_flows: 'Entrust IDaaS, AuthenticationFlow',
+  acrs: 'Entrust IDaaS, Acr',
+  authenticators: 'Postern',
+  transaction_rules: 'Entrust IDaaS, transaction rules',
+  risk_engines: 'Entrust IDaaS, Generic API',
+};
+
+/** Keys that Postern adds to what it takes over. */
+const OWN_KEYS: ReadonlySet<string> = new Set([
+  'transaction',
+  'requested_acrs',
+  'acr_hint_header',
+  'issued_tokens',
+  'client_secret_sha256',
+  'previous_client_secret_sha256',
+  'maxAge',
+  'acrValues',
+  'onUnknown',
+]);
+
+/** The model of a context: `ipContext` holds an IpContext, `transactionContexts` a list of TransactionContext. */
+function modelOf(property: string): string {
+  if (property === 'riskEngineContexts') return 'TransactionContext';
+  return `${property.charAt(0).toUpperCase()}${property.slice(1).replace(/s$/, '')}`;
+}
+
+/** Says with every key whose it is. */
+function nameSources(definition: Json, source: string): void {
+  const members = definition['properties'] as Json | undefined;
+  for (const [key, member] of Object.entries(members ?? {})) {
+    const described = member as { description?: string };
+    described.description =
+      `${described.description ?? ''} Source: ${OWN_KEYS.has(key) ? 'Postern' : source}.`.trimStart();
+  }
 }
 
 const RULE_LISTS = ['include', 'require', 'exclude'] as const;
@@ -49,7 +105,10 @@ function complete(definitions: Json): void {
           type: 'object',
           description: 'A reusable policy.',
           required: ['id'],
-          properties: { id: { type: 'string' }, precedence: { type: 'integer' } },
+          properties: {
+            id: { type: 'string', description: 'The id of the policy.' },
+            precedence: { type: 'integer', description: 'From exports: unique and ascending.' },
+          },
           additionalProperties: false,
         },
         { $ref: '#/definitions/policies' },
@@ -73,7 +132,8 @@ function complete(definitions: Json): void {
   definitions['inline_flow'] = { ...(definitions['authentication_flows'] as Json), required: [] };
   for (const level of ['low', 'medium', 'high']) {
     const key = `${level}RiskAuthenticationFlow`;
-    rule[key] = { ...(rule[key] as Json), $ref: '#/definitions/inline_flow' };
+    const { description } = rule[key] as Json;
+    rule[key] = { description, anyOf: [{ $ref: '#/definitions/inline_flow' }, { type: 'null' }] };
   }
 }
 

@@ -64,7 +64,10 @@ export const policyShape = exactObject({
 });
 
 const keysShape = z
-  .union([exactObject({ url: urlText() }), exactObject({ file: text() })])
+  .union([
+    exactObject({ url: urlText().describe('Where the key set is read; https.') }),
+    exactObject({ file: text().describe('A key set, relative to the config folder.') }),
+  ])
   .describe('The JSON Web Key Set: { url } or { file }, relative to the config folder.');
 
 const issuedTokensShape = exactObject({
@@ -98,7 +101,14 @@ export const applicationShape = exactObject({
       items: {
         anyOf: [
           { type: 'string' },
-          { type: 'object', properties: { type: { const: 'public' }, uri: { type: 'string' } }, required: ['uri'] },
+          {
+            type: 'object',
+            properties: {
+              type: { const: 'public', description: 'Only public.' },
+              uri: { type: 'string', description: 'host[/path].' },
+            },
+            required: ['uri'],
+          },
         ],
       },
     })

@@ -23,7 +23,12 @@ export const flowShape = exactObject({
   name: text(MAX_NAME).describe('Unique name of the flow.'),
   description: z.string().describe('For people.').optional(),
   readOnly: ignored(),
-  loginFlows: listOf(z.looseObject({ loginFlowType: word(LOGIN_FLOWS), enabled: flag().optional() }))
+  loginFlows: listOf(
+    z.looseObject({
+      loginFlowType: word(LOGIN_FLOWS).describe('The way to log in.'),
+      enabled: flag().optional().describe('Default true.'),
+    }),
+  )
     .describe('The ways to log in; those enabled are alternatives.')
     .optional(),
   userLoginFirstStep: word(FIRST_STEPS, 'steps_invalid').describe('What USER_LOGIN asks for first.').optional(),

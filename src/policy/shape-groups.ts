@@ -55,7 +55,13 @@ export const listShape = exactObject({
   items: z
     .array(z.unknown())
     .describe('The members.')
-    .meta({ items: { type: 'object', properties: { value: { type: 'string' } }, required: ['value'] } }),
+    .meta({
+      items: {
+        type: 'object',
+        properties: { value: { type: 'string', description: 'An e-mail address, or an address or block.' } },
+        required: ['value'],
+      },
+    }),
   description: z.string().describe('For people.').optional(),
   count: ignored(),
   created_at: instantText().describe('When the list was made.').optional(),
@@ -107,7 +113,10 @@ export const scimGroupShape = exactObject({
   id: text().describe("The group's id."),
   displayName: text(MAX_NAME).describe("The group's name at the provider."),
   externalId: text().describe("The provider's own id of the group.").optional(),
-  meta: exactObject({ created: instantText().optional(), lastModified: instantText().optional() })
+  meta: exactObject({
+    created: instantText().optional().describe('RFC 3339.'),
+    lastModified: instantText().optional().describe('RFC 3339.'),
+  })
     .describe('When the group was made and last changed.')
     .optional(),
   schemas: listOf(text()).describe('SCIM schemas; default the core Group schema.').optional(),

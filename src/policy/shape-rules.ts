@@ -29,8 +29,8 @@ const TRANSACTION_CONTEXTS_MAX = 2;
 const FILTERS = ['NA', 'NONE', 'ANY', 'SPECIFIC'] as const;
 
 const kbaShape = z.looseObject({
-  challengeSize: wholeFrom(1).optional(),
-  wrongAnswersAllowed: wholeFrom(0).optional(),
+  challengeSize: wholeFrom(1).optional().describe('Without effect.'),
+  wrongAnswersAllowed: wholeFrom(0).optional().describe('Without effect.'),
 });
 
 const flowUse = (level: string): z.ZodOptional<z.ZodUnknown> =>

@@ -11,14 +11,14 @@ const DAY_SECONDS = 86_400;
 const shape = also(
   exactObject({
     ...contextKeys,
-    allowedDateTime: flag().optional(),
-    startDateTime: dateTimeText().optional(),
-    endDateTime: dateTimeText().optional(),
-    allowedTime: flag().optional(),
-    startTime: timeText().optional(),
-    endTime: timeText().optional(),
-    weekDays: listOf(word(DAYS)).optional(),
-    zoneId: zoneText().optional(),
+    allowedDateTime: flag().optional().describe('Whether the range of dates is allowed or denied. Default true.'),
+    startDateTime: dateTimeText().optional().describe('From when on, RFC 3339 with an offset; absent: always.'),
+    endDateTime: dateTimeText().optional().describe('Until when, itself excluded; absent: for ever.'),
+    allowedTime: flag().optional().describe('Whether the hours are allowed or denied. Default true.'),
+    startTime: timeText().optional().describe('hh:mm:ss; absent: midnight.'),
+    endTime: timeText().optional().describe('hh:mm:ss, itself excluded; before startTime: of the next day.'),
+    weekDays: listOf(word(DAYS)).optional().describe('The days on which the hours begin; absent: all.'),
+    zoneId: zoneText().optional().describe('A time zone of the IANA database. Default UTC.'),
   }),
   (context) => {
     const hasDate = context.startDateTime !== undefined || context.endDateTime !== undefined;

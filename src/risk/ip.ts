@@ -9,11 +9,13 @@ import type { FactorScope, FactorType } from './factor.ts';
 const shape = also(
   exactObject({
     ...contextKeys,
-    type: word(['CUSTOM']).optional(),
-    allowedIpList: text().optional(),
-    deniedIpList: text().optional(),
-    allowedIpRanges: listOf(cidrText()).optional(),
-    deniedIpRanges: listOf(cidrText()).optional(),
+    type: word(['CUSTOM']).optional().describe('Only CUSTOM.'),
+    allowedIpList: text().optional().describe('The id of a list of type IP.'),
+    deniedIpList: text().optional().describe('The id of a list of type IP; without effect where anything is allowed.'),
+    allowedIpRanges: listOf(cidrText()).optional().describe('Addresses and CIDR blocks.'),
+    deniedIpRanges: listOf(cidrText())
+      .optional()
+      .describe('Addresses and CIDR blocks; without effect where anything is allowed.'),
   }),
   (context) =>
     isAnythingAllowed(context) || isAnythingDenied(context)

@@ -9,15 +9,17 @@ import type { FactorType } from './factor.ts';
 const shape = also(
   exactObject({
     ...contextKeys,
-    allowed: flag(),
+    allowed: flag().describe('Whether the countries are those allowed or those denied.'),
     countryCodes: listOf(
       readText((written) => {
         const code = written.toUpperCase();
         // XX (no data) and T1 (Tor) are answers about an address, not places one can allow or deny.
         return isCountry(code) ? { value: code } : countryFinding(written);
       }),
-    ).optional(),
-    anonymousAllowed: flag().optional(),
+    )
+      .optional()
+      .describe('ISO 3166-1 alpha-2, e.g. CA.'),
+    anonymousAllowed: flag().optional().describe('Whether anonymising networks are no risk. Default false.'),
   }),
   (context): readonly Finding[] => {
     if ((context.countryCodes?.length ?? 0) > 0) return [];

@@ -3,7 +3,10 @@ import type { ShapeOutput } from '../shared/shape.ts';
 import { contextKeys } from './context-keys.ts';
 import type { FactorType } from './factor.ts';
 
-const shape = exactObject({ ...contextKeys, riskLimit: integer(0, 1000).optional() });
+const shape = exactObject({
+  ...contextKeys,
+  riskLimit: integer(0, 1000).optional().describe('Points of difference up to which a machine is the same. Default 0.'),
+});
 
 /** Whether the request comes from a machine that the user has registered, and that has not changed too much since.
  *  Source: Entrust's MachineContext; of its two contradicting descriptions of `riskLimit`, "greater than the limit is

@@ -11,9 +11,16 @@ export interface RuleRisk {
 
 /** The shape of `transactionRuleRisks`: one entry or more. */
 export function ruleRisks(): Shape<RuleRisk[]> {
-  return also(listOf(exactObject({ transactionRuleId: text(), riskPoint: integer(0, 100) })), (rules) =>
-    rules.length > 0
-      ? []
-      : [{ code: 'value_empty', text: 'expected at least one rule, found none', mend: 'add a rule with its points' }],
+  return also(
+    listOf(
+      exactObject({
+        transactionRuleId: text().describe('The rule, by id or name.'),
+        riskPoint: integer(0, 100).describe('Points that it adds when it triggers, 0 to 100.'),
+      }),
+    ),
+    (rules) =>
+      rules.length > 0
+        ? []
+        : [{ code: 'value_empty', text: 'expected at least one rule, found none', mend: 'add a rule with its points' }],
   );
 }

@@ -10,9 +10,9 @@ import { ruleRisks } from './rule-risks.ts';
 
 const shape = exactObject({
   ...contextKeys,
-  name: text(),
-  riskLimit: integer(0, 1000).optional(),
-  transactionRuleRisks: ruleRisks(),
+  name: text().describe('Name of the context.'),
+  riskLimit: integer(0, 1000).optional().describe('Points up to which it is no risk. Default 0.'),
+  transactionRuleRisks: ruleRisks().describe('Rules of transaction_rules, with their points.'),
 });
 
 type TransactionContext = ShapeOutput<typeof shape>;

@@ -5,9 +5,11 @@ import { exactObject, id, text } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
 const shape = exactObject({
-  id: text(),
-  ac_id: text(),
-  identity_provider_id: id("write the identity provider's id"),
+  id: text().describe('The id of the context at Entra; kept, without effect.'),
+  ac_id: text().describe('The value that the acrs claim must hold, e.g. c1.'),
+  identity_provider_id: id("write the identity provider's id").describe(
+    'The identity provider that the login must have come from, by its id in identity.providers.',
+  ),
 });
 
 /** An authentication context that Entra ID asked for (`acrs`). Source: Cloudflare Access, rule type `auth_context`. */

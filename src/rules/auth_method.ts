@@ -3,7 +3,7 @@ import type { RuleType } from './rule.ts';
 import { exactObject, quoted, text } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
-const shape = exactObject({ auth_method: text() });
+const shape = exactObject({ auth_method: text().describe('A value of the amr claim, e.g. mfa.') });
 
 /** A method by which the user authenticated (`amr`, RFC 8176). Source: Cloudflare Access, rule type `auth_method`. */
 export const authMethod: RuleType<ShapeOutput<typeof shape>> = {

@@ -4,7 +4,12 @@ import { at } from '../model/fault.ts';
 import { exactObject, id, isId, quoted, text } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
-const shape = exactObject({ id: text(), identity_provider_id: id("write the identity provider's id") });
+const shape = exactObject({
+  id: text().describe('The object id of the group.'),
+  identity_provider_id: id("write the identity provider's id").describe(
+    'The identity provider that the login must have come from, by its id in identity.providers.',
+  ),
+});
 
 /** A group of Microsoft Entra ID, by object id. Source: Cloudflare Access, rule type `azureAD`. */
 export const azureAD: RuleType<ShapeOutput<typeof shape>> = {

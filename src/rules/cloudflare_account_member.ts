@@ -4,7 +4,9 @@ import { fault } from '../model/fault.ts';
 import { exactObject, text } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
-const shape = exactObject({ account_id: text().optional() });
+const shape = exactObject({
+  account_id: text().optional().describe('The Cloudflare account; absent: any of admin.accounts.'),
+});
 
 /** A member of a Cloudflare account. Source: Cloudflare Access, rule type `cloudflare_account_member`. */
 export const cloudflareAccountMember: RuleType<ShapeOutput<typeof shape>> = {

@@ -6,7 +6,7 @@ import type { Verdict } from '../model/verdict.ts';
 import { exactObject, text } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
-const shape = exactObject({ common_name: text() });
+const shape = exactObject({ common_name: text().describe("The one common name of the certificate's subject.") });
 
 /** A verified client certificate whose subject has exactly this common name. Source: Cloudflare Access, rule type
  *  `common_name`. */

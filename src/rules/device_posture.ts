@@ -5,7 +5,10 @@ import type { Verdict } from '../model/verdict.ts';
 import { exactObject, isId, text } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
-const shape = exactObject({ integration_uid: text(), account_id: text().optional() });
+const shape = exactObject({
+  integration_uid: text().describe('The uid of the posture check.'),
+  account_id: text().optional().describe('Accepted from exports, without effect.'),
+});
 
 /** A check of the user's device. `account_id` is accepted, without effect. Source: Cloudflare Access, rule type
  *  `device_posture`. */

@@ -4,7 +4,7 @@ import { emailText } from '../shared/email.ts';
 import { exactObject } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
-const shape = exactObject({ email: emailText() });
+const shape = exactObject({ email: emailText().describe('The e-mail address.') });
 
 /** One e-mail address. Source: Cloudflare Access, rule type `email`. */
 export const email: RuleType<ShapeOutput<typeof shape>> = {

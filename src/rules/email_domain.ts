@@ -4,7 +4,7 @@ import { domainText } from '../shared/email.ts';
 import { exactObject } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
-const shape = exactObject({ domain: domainText() });
+const shape = exactObject({ domain: domainText().describe('The domain, e.g. example.com.') });
 
 /** All e-mail addresses of one domain, its sub-domains not included. Source: Cloudflare Access, rule type
  *  `email_domain`. */

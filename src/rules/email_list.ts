@@ -5,7 +5,7 @@ import { normalEmail } from '../shared/email.ts';
 import { exactObject, id } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
-const shape = exactObject({ id: id("write the list's id") });
+const shape = exactObject({ id: id("write the list's id").describe('The id of a list of type EMAIL.') });
 
 /** The e-mail addresses of a list of type EMAIL. Source: Cloudflare Access, rule type `email_list`. */
 export const emailList: RuleType<ShapeOutput<typeof shape>> = {

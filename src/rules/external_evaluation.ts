@@ -6,7 +6,10 @@ import { isLoopbackHost } from '../shared/host.ts';
 import { exactObject, quoted, readText } from '../shared/shape.ts';
 import type { Finding, Shape, ShapeOutput } from '../shared/shape.ts';
 
-const shape = exactObject({ evaluate_url: urlText(), keys_url: urlText() });
+const shape = exactObject({
+  evaluate_url: urlText().describe('The endpoint that is asked; its host is one of external_evaluation.allow_hosts.'),
+  keys_url: urlText().describe('Where the keys are that sign its answers.'),
+});
 
 /** The signed answer of an endpoint of one's own. Source: Cloudflare Access, rule type `external_evaluation`. */
 export const externalEvaluation: RuleType<ShapeOutput<typeof shape>> = {

@@ -3,7 +3,9 @@ import { countryText } from '../shared/country.ts';
 import { exactObject } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
-const shape = exactObject({ country_code: countryText() });
+const shape = exactObject({
+  country_code: countryText().describe('ISO 3166-1 alpha-2, e.g. CA; XK counts, and so do XX (no data) and T1 (Tor).'),
+});
 
 /** The country of the client's address now; never one that a token states. Source: Cloudflare Access, rule type
  *  `geo`. */

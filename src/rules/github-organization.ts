@@ -6,9 +6,14 @@ import { exactObject, id, text, z } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
 const shape = exactObject({
-  name: text(),
-  team: z.preprocess((written) => (written === '' ? undefined : written), text().optional()).optional(),
-  identity_provider_id: id("write the identity provider's id"),
+  name: text().describe('The organisation.'),
+  team: z
+    .preprocess((written) => (written === '' ? undefined : written), text().optional())
+    .optional()
+    .describe('The team, by name or slug; absent: any member will do.'),
+  identity_provider_id: id("write the identity provider's id").describe(
+    'The identity provider that the login must have come from, by its id in identity.providers.',
+  ),
 });
 
 /** An organisation of GitHub, or one of its teams. The token names memberships `organisation` or

@@ -6,7 +6,7 @@ import type { Verdict } from '../model/verdict.ts';
 import { exactObject, text } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
-const shape = exactObject({ id: text() });
+const shape = exactObject({ id: text().describe('The id or the exact name of the group.') });
 
 /** A group of this policy set, by id or by exact name; its own verdict, unknown included. Source: Cloudflare Access,
  *  rule type `group`. */

@@ -5,7 +5,12 @@ import { emailText } from '../shared/email.ts';
 import { exactObject, id } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
-const shape = exactObject({ email: emailText(), identity_provider_id: id("write the identity provider's id") });
+const shape = exactObject({
+  email: emailText().describe('The e-mail address of the group.'),
+  identity_provider_id: id("write the identity provider's id").describe(
+    'The identity provider that the login must have come from, by its id in identity.providers.',
+  ),
+});
 
 /** A group of Google Workspace, by e-mail address. Source: Cloudflare Access, rule type `gsuite`. */
 export const gsuite: RuleType<ShapeOutput<typeof shape>> = {

@@ -3,7 +3,7 @@ import { cidrText, isWithin, prefixTable } from '../shared/cidr.ts';
 import { exactObject } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
-const shape = exactObject({ ip: cidrText() });
+const shape = exactObject({ ip: cidrText().describe('An address or a CIDR block, e.g. 203.0.113.0/24.') });
 
 /** A block of client addresses. Source: Cloudflare Access, rule type `ip`. */
 export const ip: RuleType<ShapeOutput<typeof shape>> = {

@@ -5,7 +5,7 @@ import { cidrsOf, prefixTable } from '../shared/cidr.ts';
 import { exactObject, id } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
-const shape = exactObject({ id: id("write the list's id") });
+const shape = exactObject({ id: id("write the list's id").describe('The id of a list of type IP.') });
 
 /** Client addresses of a list of type IP. Source: Cloudflare Access, rule type `ip_list`. */
 export const ipList: RuleType<ShapeOutput<typeof shape>> = {

@@ -4,7 +4,9 @@ import { at, fault } from '../model/fault.ts';
 import { exactObject, id } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
-const shape = exactObject({ app_uid: id("write the application's id") });
+const shape = exactObject({
+  app_uid: id("write the application's id").describe('The id of the application that issued the token.'),
+});
 
 /** A token issued for another application. Source: Cloudflare Access, rule type `linked_app_token`. */
 export const linkedAppToken: RuleType<ShapeOutput<typeof shape>> = {

@@ -4,7 +4,9 @@ import { at } from '../model/fault.ts';
 import { exactObject, id } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
-const shape = exactObject({ id: id("write the identity provider's id") });
+const shape = exactObject({
+  id: id("write the identity provider's id").describe('The id of a provider of identity.providers.'),
+});
 
 /** The identity provider of this login. Source: Cloudflare Access, rule type `login_method`. */
 export const loginMethod: RuleType<ShapeOutput<typeof shape>> = {

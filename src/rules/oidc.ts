@@ -5,9 +5,11 @@ import { exactObject, id, text } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
 const shape = exactObject({
-  claim_name: text(),
-  claim_value: text(),
-  identity_provider_id: id("write the identity provider's id"),
+  claim_name: text().describe('The name of the claim.'),
+  claim_value: text().describe('The value that it must have; numbers and booleans as JSON writes them.'),
+  identity_provider_id: id("write the identity provider's id").describe(
+    'The identity provider that the login must have come from, by its id in identity.providers.',
+  ),
 });
 
 /** A value of an OpenID Connect claim. Source: Cloudflare Access, rule type `oidc`. */

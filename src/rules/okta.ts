@@ -4,7 +4,12 @@ import { at } from '../model/fault.ts';
 import { exactObject, id, text } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
-const shape = exactObject({ name: text(), identity_provider_id: id("write the identity provider's id") });
+const shape = exactObject({
+  name: text().describe('The name of the group.'),
+  identity_provider_id: id("write the identity provider's id").describe(
+    'The identity provider that the login must have come from, by its id in identity.providers.',
+  ),
+});
 
 /** A group of Okta, by name. Source: Cloudflare Access, rule type `okta`. */
 export const okta: RuleType<ShapeOutput<typeof shape>> = {

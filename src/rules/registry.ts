@@ -191,9 +191,13 @@ export function unusual(rule: RuleObject): Unusual | undefined {
  *  is `readRule`'s. */
 export function ruleSchema(): Shape<unknown> {
   const options = [...ruleTypes.values()].map((type) =>
-    exactObject({ [type.word]: type.shape.describe(type.description) }).describe(type.description),
+    exactObject({ [type.word]: type.shape.describe(sourced(type)) }).describe(sourced(type)),
   );
   return z.union(options).describe('A rule: an object with exactly one key, the word of its type.');
+}
+
+function sourced({ word, description }: RuleType<unknown>): string {
+  return `${description} Source: Cloudflare Access, rule type ${word}.`;
 }
 
 /** Words that people write for others: the names of Cloudflare's SDKs, of old exports, of its dashboard. */

@@ -5,9 +5,11 @@ import { exactObject, id, text } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
 const shape = exactObject({
-  attribute_name: text(),
-  attribute_value: text(),
-  identity_provider_id: id("write the identity provider's id"),
+  attribute_name: text().describe('The name of the attribute.'),
+  attribute_value: text().describe('The value that it must have.'),
+  identity_provider_id: id("write the identity provider's id").describe(
+    'The identity provider that the login must have come from, by its id in identity.providers.',
+  ),
 });
 
 /** A value of a SAML attribute. Source: Cloudflare Access, rule type `saml`. */

@@ -4,7 +4,11 @@ import { at } from '../model/fault.ts';
 import { exactObject, id } from '../shared/shape.ts';
 import type { ShapeOutput } from '../shared/shape.ts';
 
-const shape = exactObject({ token_id: id("write the token's id, not its client_id") });
+const shape = exactObject({
+  token_id: id("write the token's id, not its client_id").describe(
+    'The id of a token of service_tokens; not its client id.',
+  ),
+});
 
 /** One service token. Source: Cloudflare Access, rule type `service_token`. */
 export const serviceToken: RuleType<ShapeOutput<typeof shape>> = {

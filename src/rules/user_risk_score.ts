@@ -17,7 +17,7 @@ const shape = exactObject({
             mend: 'list the levels that meet the rule',
           },
         ],
-  ),
+  ).describe('The levels, any of which will do.'),
 });
 
 /** The user's risk level is one of these: membership, not a threshold. Source: Cloudflare Access, rule type

@@ -269,7 +269,9 @@ describe('the JSON Schema', () => {
       const [word = ''] = option.required;
       expect(option.additionalProperties).toBe(false);
       expect(option.properties[word]?.additionalProperties).toBe(false);
-      expect(option.properties[word]?.description).toBe(ruleTypes.get(word)?.description);
+      expect(option.properties[word]?.description).toBe(
+        `${ruleTypes.get(word)?.description} Source: Cloudflare Access, rule type ${word}.`,
+      );
     }
   });
 });
