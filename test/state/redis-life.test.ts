@@ -21,7 +21,7 @@ import { kill, startCluster, startServer, until } from './redis-server.ts';
 import type { TestServer } from './redis-server.ts';
 
 /** The machine may be busy; what hangs, hangs for seconds. */
-const SLACK_MS = 1500;
+const SLACK_MS = 5000;
 
 const ends: (() => Promise<void> | void)[] = [];
 
@@ -122,7 +122,7 @@ describe('a server that is not there', () => {
         authorities: undefined,
         urls: [redis.url],
         isCluster: false,
-        timeoutMs: 1000,
+        timeoutMs: 60_000,
       },
       nowMs: Date.now,
       monotonicMs: () => performance.now(),
@@ -137,7 +137,7 @@ describe('a server that is not there', () => {
     for (const run of everything(state.store)) {
       const { kind, ms } = await outcome(run);
       expect(['unavailable', 'left_alone']).toContain(kind);
-      expect(ms).toBeLessThan(900);
+      expect(ms).toBeLessThan(SLACK_MS);
     }
     expect(failures).toEqual(['read', 'write', 'count', 'clear', 'read_risk', 'write_risk', 'remove', 'erase']);
     await redis.start();
@@ -427,7 +427,7 @@ describe('a server that asks who is there', () => {
   });
 });
 
-describe('a cluster', () => {
+describe('a cluster', { timeout: 120_000 }, () => {
   async function cluster(): Promise<readonly [TestServer, TestServer, TestServer]> {
     const [a, b, c] = await startCluster();
     if (!a || !b || !c) throw new Error('three servers were expected');
@@ -452,14 +452,14 @@ describe('a cluster', () => {
   ])('with one node %s loses its keys alone, and waits for nothing', async (how, break_, mend) => {
     const nodes = await cluster();
     const [a, b, c] = nodes;
-    const { store } = open([a.url, b.url, c.url], { timeoutMs: 200 });
+    const { store } = open([a.url, b.url, c.url], { timeoutMs: 1500 });
     await store.connected;
     for (const node of [0, 1, 2]) expect(await store.write(userOn(node), recordOf(), 0)).toBe(true);
     await break_(b);
     for (let round = 0; round < 8; round += 1) {
       const lost = await outcome(() => store.read(userOn(1)));
       expect(['unavailable', 'late', 'left_alone']).toContain(lost.kind);
-      expect(lost.ms).toBeLessThan(200 + SLACK_MS);
+      expect(lost.ms).toBeLessThan(1500 + SLACK_MS);
       for (const node of [0, 2]) {
         expect((await outcome(() => store.write(userOn(node), recordOf(), 0))).kind).toBe('done');
       }
@@ -473,7 +473,7 @@ describe('a cluster', () => {
   it('is learnt from whichever node answers, also where the first one does not', async () => {
     const [a, b, c] = await cluster();
     await kill(a);
-    const { store } = open([a.url, b.url, c.url], { timeoutMs: 200 });
+    const { store } = open([a.url, b.url, c.url], { timeoutMs: 1500 });
     await until(async () => (await outcome(() => store.read(userOn(1)))).kind === 'done');
     await until(async () => (await outcome(() => store.read(userOn(2)))).kind === 'done');
     expect((await outcome(() => store.read(userOn(0)))).kind).not.toBe('done');
