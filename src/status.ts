@@ -65,7 +65,7 @@ export function createStatus(options: {
       running() {
         const revision = current();
         const { compiled, set, locate } = revision;
-        const against = statedAgainst(revision);
+        const against = { ...statedAgainst(revision), reads: revision.snapshot.sources };
         return { revision: revision.id, against, explain: { compiled, set, locate, login: {} } };
       },
     }),
@@ -91,5 +91,5 @@ export function createStatus(options: {
 
 /** Whoever states a login states all of it: nothing is taken from the entries of identity.tokens. */
 export function authzenAgainst(revision: Revision): ReturnType<AuthzenOptions['against']> {
-  return { ...statedAgainst(revision), tokens: [], revision: revision.id };
+  return { ...statedAgainst(revision), tokens: [], reads: revision.snapshot.sources, revision: revision.id };
 }

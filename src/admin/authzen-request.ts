@@ -38,8 +38,8 @@ export function readEvaluation(
   const statement: Statement = {
     request,
     identity,
-    // What Postern has learned of a user is not asked, so it is not known.
-    history: { available: false },
+    // Of whom nobody says who vouches for him, nobody can say what was learned.
+    history: typeof identity === 'object' && identity.issuer === undefined ? { available: false } : undefined,
     machine: undefined,
     engines: undefined,
     evaluations: undefined,

@@ -42,6 +42,9 @@ export interface StatedAgainst {
   readonly providers: readonly ProviderObject[];
   /** The entries of identity.tokens: where there is one alone, a stated login is one that it accepted. */
   readonly tokens: readonly LoginEntry[];
+  /** What is remembered of a user, and kept as his risk level, is read where nothing is stated of it. Absent: there is
+   *  nothing of the kind. */
+  readonly reads?: Pick<Sources, 'remembered' | 'riskScore'> | undefined;
 }
 
 /** What a stated login takes from the entry of identity.tokens. */
@@ -212,11 +215,14 @@ function statedSources(
     posture: base.posture,
     transaction: base.transaction,
     // Kept by Postern itself where it runs; offline it is what the statement says.
-    riskScore: (user) => ({ state: 'known', level: user?.riskScore }),
-    remembered: (_, context) => ({
-      history: historyFact(statement.history, context, against),
-      machine: machineFact(statement),
-    }),
+    riskScore: (user) =>
+      user?.riskScore === undefined && against.reads
+        ? against.reads.riskScore(user)
+        : { state: 'known', level: user?.riskScore },
+    remembered: (user, context) =>
+      statement.history === undefined && statement.machine === undefined && against.reads
+        ? against.reads.remembered(user, context)
+        : { history: historyFact(statement.history, context, against), machine: machineFact(statement) },
     evaluations:
       () =>
       ({ evaluateUrl }) => ({ verdict: evaluationOf(statement.evaluations?.[evaluateUrl]) }),

@@ -7,6 +7,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { authzenApi, authzenMetadata } from '../../src/admin/authzen.ts';
 import { startAdminServer } from '../../src/admin/server.ts';
 import type { AdminServer, AdminToken } from '../../src/admin/server.ts';
+import type { StatedAgainst } from '../../src/cases/stated.ts';
+import type { Remembered } from '../../src/facts/history.ts';
+import type { LearnedPlace } from '../../src/model/adaptive-facts.ts';
 import { createKeySets } from '../../src/facts/key-set.ts';
 import { createLoader } from '../../src/revision.ts';
 import type { Revision } from '../../src/revision.ts';
@@ -20,6 +23,35 @@ let folder: string;
 let revision: Revision;
 let server: AdminServer;
 let url: string | undefined;
+/** What stands in for the state of a running program. */
+const PLACE: LearnedPlace = {
+  country: 'CA',
+  city: undefined,
+  isp: undefined,
+  addressHash: '',
+  private: false,
+  firstMs: 0,
+  lastMs: NOW_MS,
+  count: 9,
+};
+const kept: { level: unknown; asked: string[]; remembered: Remembered } = {
+  level: undefined,
+  asked: [],
+  remembered: {
+    history: {
+      state: 'known',
+      record: {
+        last: undefined,
+        places: [PLACE],
+        admitted: new Map(),
+        event: undefined,
+        eventKnown: false,
+        addressHashes: [],
+      },
+    },
+    machine: { state: 'unavailable' },
+  },
+};
 let tokens: readonly AdminToken[];
 const EVERYBODY: readonly AdminToken[] = [
   { name: 'reader', sha256: SHA_OF('let-me-read'), scopes: ['read'] },
@@ -31,7 +63,7 @@ beforeAll(async () => {
   mkdirSync(join(folder, 'policies'));
   writeFileSync(
     join(folder, 'postern.yaml'),
-    `identity: { providers: [{ id: ${OKTA}, name: Okta, type: okta }] }\ngeo: { headers: { country: x-country } }\n`,
+    `identity: { providers: [{ id: ${OKTA}, name: Okta, type: okta }] }\ngeo: { headers: { country: x-country } }\nrisk_scores: { from: state }\n`,
   );
   writeFileSync(
     join(folder, 'policies/all.yaml'),
@@ -51,6 +83,10 @@ beforeAll(async () => {
     destinations: [old.example.com]
     session_duration: 1h
     policies: [{ name: Anybody, decision: allow, include: [{ email_domain: { domain: example.com } }] }]
+  - id: 9a4b2f0e-3f55-4a57-9b0e-000000000003
+    name: Risky
+    destinations: [risky.example.com]
+    policies: [{ name: Staff, decision: allow, include: [{ email_domain: { domain: example.com } }], exclude: [{ user_risk_score: { user_risk_score: [high] } }] }]
 groups:
   - { id: 8f1c0000-0000-4000-8000-000000000001, name: Okta admins, include: [{ okta: { name: admins, identity_provider_id: ${OKTA} } }] }
 service_tokens:
@@ -58,6 +94,18 @@ service_tokens:
   - { id: 3537a672-e4d8-4d89-aab9-26cb622918a2, name: off, client_id: 88bf3b6d86161464f6509f7219099e58.access, client_secret_sha256: ${SHA_OF('y')}, enabled: false }
   - { id: 3537a672-e4d8-4d89-aab9-26cb622918a3, name: ended, client_id: 88bf3b6d86161464f6509f7219099e59.access, client_secret_sha256: ${SHA_OF('z')}, expires_at: 2026-01-01T00:00:00Z }
 resource_rules:
+  - id: 0c3c0000-0000-4000-8000-000000000002
+    name: Risky, staff
+    resourceId: 9a4b2f0e-3f55-4a57-9b0e-000000000003
+    enabled: true
+    groups: [{ name: All Groups }]
+    acrFilter: NA
+    lowRiskThreshold: 30
+    mediumRiskThreshold: 70
+    locationHistoryContext: { riskPoint: 40, denyAccess: false, onUnknown: RISK }
+    lowRiskAuthenticationFlow: { name: Password }
+    mediumRiskAuthenticationFlow: { name: Access Denied }
+    highRiskAuthenticationFlow: { name: Access Denied }
   - id: 0c3c0000-0000-4000-8000-000000000001
     name: Orders, staff
     resourceId: ${ORDERS}
@@ -81,10 +129,17 @@ authentication_flows:
   const { id, snapshot, set, settings } = revision;
   const { destinations, sources } = snapshot;
   const against = { revision: id, destinations, sources, set, providers: settings.identity.providers, tokens: [] };
+  const reads: StatedAgainst['reads'] = {
+    riskScore: () => ({ state: 'known', level: kept.level }),
+    remembered(identity) {
+      kept.asked.push(`${identity.issuer ?? ''} ${identity.subject ?? ''}`);
+      return kept.remembered;
+    },
+  };
   server = await startAdminServer({
     address: '127.0.0.1:0',
     tokens: () => tokens,
-    groups: [authzenApi({ against: () => against, nowMs: () => NOW_MS })],
+    groups: [authzenApi({ against: () => ({ ...against, reads }), nowMs: () => NOW_MS })],
     routes: [authzenMetadata({ url: () => url, isServed: () => tokens.length > 0 })],
     failed(error) {
       throw error;
@@ -289,6 +344,42 @@ describe('one evaluation', () => {
       const { json } = await post('/access/v1/evaluation', evaluation({ subject: login(PASSWORD), context }));
       expect(json['context']).toMatchObject({ reason: 'step_up_required' });
     }
+  });
+
+  it.each<[string, object, unknown, boolean, string, string[]]>([
+    [
+      'whoever vouches for the user',
+      { issuer: 'https://idp.example' },
+      undefined,
+      true,
+      'policy_allowed',
+      ['https://idp.example a'],
+    ],
+    ['nobody who vouches for him', {}, undefined, false, 'risk_level_denied', []],
+    [
+      'a high risk level that is kept',
+      { issuer: 'https://idp.example' },
+      'high',
+      false,
+      'no_policy_matched',
+      ['https://idp.example a'],
+    ],
+    [
+      'a low one that is stated',
+      { issuer: 'https://idp.example', risk_score: 'low' },
+      'high',
+      true,
+      'policy_allowed',
+      ['https://idp.example a'],
+    ],
+  ])('reads what was learned, given %s', async (_, more, level, decision, reason, asked) => {
+    kept.level = level;
+    kept.asked = [];
+    const subject = { type: 'user', id: 'a', properties: { ...PASSWORD, email: 'ann@example.com', ...more } };
+    const resource = { type: 'route', id: 'risky.example.com' };
+    const { json } = await post('/access/v1/evaluation', evaluation({ subject, resource }));
+    expect([json['decision'], (json['context'] as { reason: string }).reason]).toEqual([decision, reason]);
+    expect(kept.asked).toEqual(asked);
   });
 
   it('passes over what it does not know', async () => {
