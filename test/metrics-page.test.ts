@@ -24,6 +24,8 @@ it('docs/metrics.md names every metric with its type and labels, and no other', 
   metrics.stateError('read');
   metrics.stateFinished('read', 0.001);
   metrics.checkFailed('late');
+  metrics.shadowDecided('Orders', 'allow', 'deny');
+  metrics.setShadow(true);
   metrics.spansCounted('recorded', 1);
   const { body } = await metrics.render();
   const registered = [...body.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = '', type = '']) => {

@@ -90,7 +90,7 @@ async function serve(folder: string, ...more: string[]): Promise<Served> {
   return { child, client: checkClient(check), admin, text };
 }
 
-async function until<T>(read: () => T | undefined, text: () => string, limitMs = 10_000): Promise<T> {
+async function until<T>(read: () => T | undefined, text: () => string, limitMs = 30_000): Promise<T> {
   const end = Date.now() + limitMs;
   for (;;) {
     const value = read();

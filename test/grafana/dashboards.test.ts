@@ -174,14 +174,23 @@ describe('asked of Prometheus', () => {
   }, 60_000);
 
   it('evaluates the rules without an error, and records what alerts ask for', async () => {
-    const { groups } = (await prometheus.ask('rules', {})) as {
-      groups: { rules: { name: string; type: string; health: string; lastError?: string }[] }[];
-    };
-    const rules = groups.flatMap((group) => group.rules);
+    const rules = await eventually(async () => {
+      const { groups } = (await prometheus.ask('rules', {})) as {
+        groups: { rules: { name: string; type: string; health: string; lastError?: string }[] }[];
+      };
+      const all = groups.flatMap((group) => group.rules);
+      // Unknown: not evaluated yet.
+      return all.length > 0 && all.every(({ health }) => health !== 'unknown') ? all : undefined;
+    });
     expect(rules.filter(({ health }) => health !== 'ok')).toEqual([]);
-    for (const { name } of rules.filter(({ type }) => type === 'recording'))
-      expect(await found(name), name).toBeGreaterThan(0);
-  });
+    const recorded = rules.filter(({ type }) => type === 'recording');
+    expect(recorded.length).toBeGreaterThan(10);
+    for (const { name } of recorded)
+      await eventually(
+        async () => ((await found(name)) > 0 ? true : undefined),
+        () => name,
+      );
+  }, 60_000);
 
   it('has the alert of a key set that was never read waiting, and the log says why it cannot be', async () => {
     await eventually(async () => ((await found('ALERTS{alertname="PosternKeySetLost"}')) > 0 ? true : undefined));

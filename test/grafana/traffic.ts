@@ -33,6 +33,7 @@ export async function startBusy(): Promise<Busy> {
   const folder = learningFolder({
     'postern.yaml': settings(keys.url, (broken.address() as AddressInfo).port, redis.url, receiver.url),
     'policies/all.yaml': policies(),
+    'policies-next/all.yaml': policies().replaceAll('decision: bypass', 'decision: deny'),
     'state.key': `${randomBytes(32).toString('base64')}\n`,
   });
   const served = await serve(folder);
@@ -69,6 +70,7 @@ function settings(keys: string, brokenPort: number, redis: string, collector: st
 geo: { headers: { country: cf-ipcountry, city: cf-ipcity, latitude: cf-iplatitude, longitude: cf-iplongitude } }
 state: { redis: { url: "${redis}", key_file: state.key, timeout_ms: 5000 } }
 tracing: { otlp_url: "${collector}" }
+shadow: policies-next
 `;
 }
 

@@ -212,6 +212,40 @@ export function decisions(): Dashboard {
         ],
       ),
     )
+    .withRow(new RowBuilder('Policies that are tried'))
+    .withPanel(
+      lines(
+        {
+          title: 'In force → tried',
+          description: 'Requests by both outcomes. Pairs that differ are what going live would change.',
+        },
+        RequestsPerSecond,
+        [
+          {
+            expr: `sum by (real, shadow) (rate(postern_shadow_decisions_total{${APPLICATION}}[$__rate_interval]))`,
+            legend: '{{real}} → {{shadow}}',
+          },
+        ],
+        { none: 'nothing is tried' },
+      ),
+    )
+    .withPanel(
+      lines(
+        {
+          title: 'Not tried',
+          description: 'Requests passed over because too many waited, and replicas whose tried policies have faults.',
+        },
+        RequestsPerSecond,
+        [
+          {
+            expr: `sum(rate(postern_shadow_dropped_total{${HERE}}[$__rate_interval]))`,
+            legend: 'passed over',
+          },
+          { expr: `sum(1 - postern_shadow_last_load_successful{${HERE}})`, legend: 'replicas with faults' },
+        ],
+        { none: 'nothing is tried' },
+      ),
+    )
     .withRow(new RowBuilder('Error budget'))
     .withPanel(
       lines(
