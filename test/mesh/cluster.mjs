@@ -1,0 +1,80 @@
+/** A real Kubernetes API server on loopback: etcd and kube-apiserver, with the resource definitions of Istio, Envoy
+ *  Gateway, Gateway API and the Prometheus operator. */
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { finished, freePorts, until } from './processes.mjs';
+import { definitions, program, systemProgram } from './programs.mjs';
+
+/** Starts it; `kubectl(args, input)` speaks to it. */
+export async function startCluster(crew) {
+  const folder = join(crew.folder, 'cluster');
+  mkdirSync(folder, { recursive: true });
+  const [client, peer, secure] = await freePorts(3);
+  const etcd = `http://127.0.0.1:${client}`;
+  crew.start('etcd', systemProgram('etcd'), [
+    '--data-dir',
+    join(folder, 'etcd'),
+    '--listen-client-urls',
+    etcd,
+    '--advertise-client-urls',
+    etcd,
+    '--listen-peer-urls',
+    `http://127.0.0.1:${peer}`,
+    '--initial-advertise-peer-urls',
+    `http://127.0.0.1:${peer}`,
+    '--initial-cluster',
+    `default=http://127.0.0.1:${peer}`,
+  ]);
+  const key = join(folder, 'service-accounts.pem');
+  writeFileSync(
+    key,
+    generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ type: 'pkcs1', format: 'pem' }),
+    { mode: 0o600 },
+  );
+  const token = join(folder, 'tokens.csv');
+  writeFileSync(token, 'admintoken,admin,1,system:masters\n', { mode: 0o600 });
+  crew.start('kube-apiserver', program('kube-apiserver'), [
+    `--etcd-servers=${etcd}`,
+    `--secure-port=${secure}`,
+    '--bind-address=127.0.0.1',
+    '--advertise-address=10.0.0.1',
+    `--cert-dir=${join(folder, 'certificates')}`,
+    `--token-auth-file=${token}`,
+    '--authorization-mode=RBAC',
+    `--service-account-key-file=${key}`,
+    `--service-account-signing-key-file=${key}`,
+    '--service-account-issuer=https://kubernetes.default.svc.cluster.local',
+    '--service-cluster-ip-range=10.96.0.0/16',
+    '--allow-privileged=true',
+    '--endpoint-reconciler-type=none',
+  ]);
+  const kubeconfig = join(folder, 'kubeconfig');
+  writeFileSync(
+    kubeconfig,
+    JSON.stringify({
+      apiVersion: 'v1',
+      kind: 'Config',
+      clusters: [{ name: 'c', cluster: { server: `https://127.0.0.1:${secure}`, 'insecure-skip-tls-verify': true } }],
+      users: [{ name: 'admin', user: { token: 'admintoken' } }],
+      contexts: [{ name: 'c', context: { cluster: 'c', user: 'admin' } }],
+      'current-context': 'c',
+    }),
+  );
+  const kubectl = (args, input) => {
+    const running = finished(program('kubectl'), ['--kubeconfig', kubeconfig, ...args], { input });
+    return running;
+  };
+  await until('the API server', async () => (await kubectl(['get', '--raw', '/readyz'])).code === 0, 300_000, 1000);
+  return { kubectl, kubeconfig, key, folder };
+}
+
+/** Everything that the manifests name exists as a kind. */
+export async function installDefinitions({ kubectl }) {
+  for (const file of definitions()) {
+    const { code, stderr } = await kubectl(['apply', '--server-side', '--force-conflicts', '-f', file]);
+    if (code !== 0) throw new Error(`${file}: ${stderr}`);
+  }
+  const { code, stderr } = await kubectl(['wait', '--for=condition=Established', 'crd', '--all', '--timeout=100s']);
+  if (code !== 0) throw new Error(stderr);
+}
