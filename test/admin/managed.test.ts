@@ -12,6 +12,9 @@ import { createLoader } from '../../src/revision.ts';
 import type { Loader, Revision } from '../../src/revision.ts';
 import { createTurns } from '../../src/shared/turns.ts';
 
+// A busy machine takes its time.
+vi.setConfig({ testTimeout: 120_000 });
+
 vi.mock('node:fs/promises', async (original) => ({ ...(await original<typeof files>()) }));
 
 const ID = '8f1c0000-0000-4000-8000-0000000000aa';

@@ -10,6 +10,9 @@ import type { OfficialClient } from './clients.ts';
 import { ACCOUNT, IDS, RULES, newFolder, removeFolder, serve } from './served.ts';
 import type { Served } from './served.ts';
 
+// A busy machine takes its time.
+vi.setConfig({ testTimeout: 120_000 });
+
 const GROUPS = 'zeroTrust.access.groups';
 const account = { account_id: ACCOUNT };
 

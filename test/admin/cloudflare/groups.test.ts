@@ -5,6 +5,9 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ACCOUNT, IDS, READER, TOKEN, WRITER, ask, newFolder, removeFolder, serve } from './served.ts';
 import type { Answer, Served } from './served.ts';
 
+// A busy machine takes its time.
+vi.setConfig({ testTimeout: 120_000 });
+
 let folder: string;
 let served: Served;
 beforeAll(async () => {
@@ -150,6 +153,16 @@ describe('what is refused changes nothing', () => {
       'nesting that JSON allows',
       { name: 'a', include: [{ email: JSON.parse(`${'['.repeat(400)}${']'.repeat(400)}`) }] },
       '400 12130 type_wrong /include/0/email',
+    ],
+    [
+      'a key that is no common one',
+      '{"name":"a","include":[{"everyone":{}}],"__proto__":{"is_default":true}}',
+      '400 12130 key_unknown /__proto__',
+    ],
+    [
+      'such a key in a rule',
+      '{"name":"a","include":[{"__proto__":{}}]}',
+      '400 12130 rule_unknown /include/0/__proto__',
     ],
     ['over 4 MiB', { name: 'a', include: everyone, x: 'x'.repeat(4 * 1024 * 1024) }, '400 12130 body_too_large'],
     ['nothing in it', {}, '400 12130 key_missing, 12130 key_missing'],
@@ -397,11 +410,18 @@ describe('writes', () => {
     const headers = { 'x-auth-key': TOKEN, 'x-auth-email': 'ann@example.com' };
     const answer = await ask(served, 'POST', PATH, { name: 'logged', include: everyone }, headers);
     const { id } = resultIn<{ id: string }>(answer);
-    const line =
-      served
-        .text()
-        .split('\n')
-        .find((one) => one.includes(id) && one.includes('an object was written')) ?? '';
+    // The log is written beside the answers.
+    const line = await vi.waitFor(
+      () => {
+        const found = served
+          .text()
+          .split('\n')
+          .find((one) => one.includes(id) && one.includes('an object was written') && one.endsWith('}'));
+        expect(found).toBeDefined();
+        return found ?? '';
+      },
+      { timeout: 20_000, interval: 20 },
+    );
     expect(JSON.parse(line)).toMatchObject({
       msg: 'an object was written',
       token_name: 'terraform',

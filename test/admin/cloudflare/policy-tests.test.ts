@@ -1,10 +1,13 @@
 /** The policy tester: who of some users would be let in, told without letting anybody in. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { CLIENTS, resultOf } from './clients.ts';
 import { ACCOUNT, IDS, READER, WRITER, ask, newFolder, removeFolder, serve } from './served.ts';
 import type { Answer, Served } from './served.ts';
+
+// A busy machine takes its time.
+vi.setConfig({ testTimeout: 120_000 });
 
 const STAFF = '7e000000-0000-4000-8000-000000000001';
 const TESTS = 'zeroTrust.access.applications.policyTests';

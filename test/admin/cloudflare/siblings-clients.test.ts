@@ -9,6 +9,9 @@ import type { OfficialClient } from './clients.ts';
 import { ACCOUNT, IDS, digest, newFolder, removeFolder, serve } from './served.ts';
 import type { Served } from './served.ts';
 
+// A busy machine takes its time.
+vi.setConfig({ testTimeout: 120_000 });
+
 const account = { account_id: ACCOUNT };
 const zone = { zone_id: ACCOUNT };
 const TOKENS = 'zeroTrust.access.serviceTokens';
