@@ -27,6 +27,7 @@ it('docs/metrics.md names every metric with its type and labels, and no other', 
   metrics.shadowDecided('Orders', 'allow', 'deny');
   metrics.setShadow(true);
   metrics.spansCounted('recorded', 1);
+  metrics.shadowDecided('Orders', 'allow', 'deny');
   const { body } = await metrics.render();
   const registered = [...body.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = '', type = '']) => {
     const series = body.split('\n').filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name}_bucket{`));
