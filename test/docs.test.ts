@@ -55,7 +55,7 @@ async function run(command: Command, ...args: string[]): Promise<{ readonly stat
 }
 
 describe('the reference', () => {
-  it('is what the program says of itself', () => {
+  it('is what the program says of itself', { timeout: 180_000 }, () => {
     const checked = spawnSync(process.execPath, [join(DOCS, 'generate.mjs'), '--check'], { encoding: 'utf8' });
     expect(checked.stderr).toBe('');
     expect(checked.status).toBe(0);

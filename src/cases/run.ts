@@ -31,6 +31,8 @@ export function runCase(one: Case, against: StatedAgainst, nowMs: number): CaseR
   return decided instanceof Promise ? decided.then(result) : result(decided);
 }
 
+const NONE = 'none';
+
 /** What a decision has otherwise than was expected. Objects may be expected by name or by id. */
 export function differencesOf(expected: Expectation, decision: EngineDecision): readonly Difference[] {
   const differences: Difference[] = [];
@@ -40,7 +42,8 @@ export function differencesOf(expected: Expectation, decision: EngineDecision): 
     ...found: readonly (string | undefined)[]
   ): void => {
     if (wanted === undefined || found.includes(wanted)) return;
-    differences.push({ key, expected: wanted, found: found.find((one) => one !== undefined && one !== '') ?? 'none' });
+    if (wanted === NONE && found.every((one) => one === undefined || one === '')) return;
+    differences.push({ key, expected: wanted, found: found.find((one) => one !== undefined && one !== '') ?? NONE });
   };
   const { application, policy, resourceRule, challenge } = decision;
   compare('outcome', expected.outcome, decision.outcome);

@@ -137,8 +137,8 @@ const EXPECT = exactObject({
     .describe('What the caller gets.'),
   reason: text().optional().describe('The reason code.'),
   application: text().optional().describe('Its name or id.'),
-  policy: text().optional().describe('Name or id of the policy that decides.'),
-  resource_rule: text().optional().describe('Name or id of the resource rule that is reported.'),
+  policy: text().optional().describe('Name or id of the policy that decides; none: none does.'),
+  resource_rule: text().optional().describe('Name or id of the resource rule that is reported; none: none is.'),
   risk_level: word(['LOW', 'MEDIUM', 'HIGH']).optional().describe('Of the resource rule that is reported.'),
   risk_score: number(0, 1_000_000).optional().describe('Of the same.'),
   acr_values: z
@@ -169,7 +169,9 @@ const CASE = exactObject({
   ...SECTIONS,
   table: listOf(ROW)
     .optional()
-    .describe('Many cases in one: each row is the case with what the row says in its place.'),
+    .describe(
+      'Many cases in one: each row is the case with what the row says in its place; a row that expects an outcome of its own expects nothing else of what the case does.',
+    ),
 });
 
 export type StatedIdentity = ShapeOutput<typeof IDENTITY>;
@@ -272,7 +274,8 @@ function casesOf(written: Written, place: Place, names: Map<string, Place>, repo
       );
     names.set(name, rowPlace);
     const request = { ...written.request, ...row.request };
-    const expect = { ...written.expect, ...row.expect };
+    // With another outcome the rest of what the case expects means nothing.
+    const expect = row.expect?.outcome === undefined ? { ...written.expect, ...row.expect } : row.expect;
     const isWhole = checkWhole(request, expect, rowPlace, report);
     if (!isWhole) return [];
     return [

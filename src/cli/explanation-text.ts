@@ -166,7 +166,7 @@ function listLines(
       ? []
       : [
           `${pad}${title}`,
-          ...someOf(rules).flatMap((rule) => ruleLines(rule, indent + 2, pen)),
+          ...someOf(rules).flatMap((rule) => ruleLines(rule, indent + 2, pen, rules === lists.exclude)),
           ...restLine(rules, indent + 2),
         ],
   );
@@ -183,8 +183,9 @@ function restLine(rules: readonly Rule[], indent: number): string[] {
   return more > 0 ? [`${' '.repeat(indent)}… and ${more} more that are not met`] : [];
 }
 
-function ruleLines(rule: Rule, indent: number, pen: Pen): string[] {
-  const line = `${' '.repeat(indent)}${markOf(rule.verdict, pen)} ${printable(rule.text)}${unknownText(rule.verdict)}  ${pen.dim('saw')} ${printable(rule.saw)}  ${place(rule.at, pen)}`;
+function ruleLines(rule: Rule, indent: number, pen: Pen, excludes: boolean): string[] {
+  const mark = excludes ? excludingMark(rule.verdict, pen) : markOf(rule.verdict, pen);
+  const line = `${' '.repeat(indent)}${mark} ${printable(rule.text)}${unknownText(rule.verdict)}  ${pen.dim('saw')} ${printable(rule.saw)}  ${place(rule.at, pen)}`;
   const { group } = rule;
   return group && !group.above ? [line, ...listLines(group, indent + 4, pen)] : [line];
 }
@@ -205,6 +206,12 @@ function unknownText(verdict: Verdict): string {
 function markOf(verdict: Verdict, { good, bad, open }: Pen): string {
   if (verdict === 'met') return good('✓');
   return verdict === 'unmet' ? bad('✗') : open('?');
+}
+
+/** Whom an exclude does not meet, it leaves alone. */
+function excludingMark(verdict: Verdict, { bad, dim, open }: Pen): string {
+  if (verdict === 'met') return bad('✓');
+  return verdict === 'unmet' ? dim('–') : open('?');
 }
 
 const WHY_NOT: Readonly<Record<string, string>> = {

@@ -131,7 +131,7 @@ describe('a table', () => {
 - name: engineers
   request: { host: orders.example.com, country: CA }
   identity: { email: ann@example.com, amr: [pwd] }
-  expect: { outcome: allow }
+  expect: { outcome: allow, risk_level: LOW }
   table:
     - name: with two factors
       identity: { amr: [pwd, otp] }
@@ -145,7 +145,7 @@ describe('a table', () => {
         name: 'engineers: with two factors',
         request: { host: 'orders.example.com', country: 'CA' },
         identity: { email: 'ann@example.com', amr: ['pwd', 'otp'] },
-        wanted: { outcome: 'allow' },
+        wanted: { outcome: 'allow', risk_level: 'LOW' },
       },
       {
         name: 'engineers: row 2',

@@ -100,6 +100,15 @@ describe('postern test', () => {
     expect(error).toContain(`\n    ${told}\n`);
   });
 
+  it('expects no policy where it says so', async () => {
+    const denied = BAD.replace('outcome: allow, policy: Engineers', 'outcome: deny, policy: none, resource_rule: none');
+    expect(await run(test, ['--config', folder({ 'a.yaml': denied })])).toMatchObject({ code: 0 });
+    const allowed = GOOD.replace(/expect: .*/, 'expect: { policy: none }');
+    const { code, error } = await run(test, ['--config', folder({ 'a.yaml': allowed })]);
+    expect(code).toBe(1);
+    expect(error).toContain('policy  expected none, found Engineers');
+  });
+
   it('takes objects by their ids, too', async () => {
     const tests = STEP_UP.replace(
       /expect: .*/,
