@@ -121,6 +121,14 @@ describe.each(Object.keys(MANIFESTS))('deploy/kubernetes/%s', (name) => {
   });
 });
 
+it('the values that docs/install.md begins with render to a configuration that Postern loads without a warning', () => {
+  const guide = readFileSync(`${ROOT}docs/install.md`, 'utf8');
+  const values = join(work, 'values.yaml');
+  writeFileSync(values, /^```yaml\n(image: [\s\S]*?)^```$/m.exec(guide)?.[1] ?? '');
+  const text = withCharts((charts) => helm(['template', 'postern', join(charts, 'postern'), '-f', values], charts));
+  expect(validate(configurationIn(text, 'guide'))).toMatchObject({ status: 0, stderr: '' });
+});
+
 it('the Envoy in sidecar.yaml is deploy/envoy/envoy-socket.yaml, and Envoy takes it', () => {
   const text = readFileSync(`${ROOT}deploy/kubernetes/sidecar.yaml`, 'utf8');
   const file = join(work, 'envoy.yaml');
