@@ -3,6 +3,7 @@
 import { fork } from 'node:child_process';
 import { cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { measureCases } from './cases.mjs';
 import { measureHistory, STORES } from './history.mjs';
 import { openCheck } from './in-process.mjs';
 import { measureLatency } from './latency.mjs';
@@ -40,6 +41,7 @@ await benchDecide();
 await benchTracing();
 await benchMemory();
 await benchHistory();
+await benchCases();
 printTable();
 process.exit();
 
@@ -150,6 +152,12 @@ function addSizes(what, [base, ...others]) {
       (ratio) => ratio <= 1.3,
     );
   }
+}
+
+async function benchCases() {
+  const { readMs, runMs } = await measureCases(1_000);
+  addRow("ms for 1,000 of the users' cases, once read", runMs.toFixed(0), '', '', '< 1,000', runMs < 1_000);
+  addRow('ms for reading them', readMs.toFixed(0));
 }
 
 function add(name, value, base, digits, goal = '', isMet = undefined) {
