@@ -1,6 +1,7 @@
 /** The config folder as one consistent set of bytes: the settings, the policy files, and every file they name. */
 import { createHash, randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
 import { link, lstat, mkdir, open, readdir, readlink, realpath, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, normalize, resolve, sep } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -200,6 +201,10 @@ const DATA_LINK = '..data';
  *  shortly before it was read may have been changed again without a trace, and is read again next time. */
 const UNSETTLED_MS = 2000;
 
+/** Less than the second within which a change is live. */
+const EMPTIED_MS = 700;
+const EMPTIED_LOOK_MS = 20;
+
 const CREATE_MENDS: Readonly<Record<string, string>> = {
   EROFS: 'the folder is read-only; mount a private key there, or name a path that can be written',
   EACCES: 'the folder may not be written by this user; put a private key there, or allow writing',
@@ -322,7 +327,8 @@ class Reading {
   async #file(name: string, reference: FileReference | undefined): Promise<ConfigFile | undefined> {
     await this.#beforeFile?.(name);
     const path = await this.#locate(name);
-    const found = await stat(path, { bigint: true }).catch((error: unknown) => codeOf(error));
+    const before = this.#before.get(name);
+    const found = await statOf(path, before !== undefined && before.file.bytes.length > 0);
     this.#looks.set(path, typeof found === 'string' ? found : signatureOf(found));
     const place = reference?.place ?? { file: name, path: [] };
     if (typeof found === 'string') {
@@ -347,7 +353,6 @@ class Reading {
       );
     }
     const signature = signatureOf(found);
-    const before = this.#before.get(name);
     if (before?.signature === signature && before.settled) {
       this.remembered.set(name, before);
       return before.file;
@@ -637,6 +642,17 @@ function unsettled(folder: string, attempts: number): ConfigSnapshot {
     ],
     outside: [],
   };
+}
+
+/** Whoever writes a file in place empties it first. One that had content a moment ago gets the time to have some again:
+ *  read as empty, what it denied would be gone. */
+async function statOf(path: string, hadContent: boolean): Promise<BigIntStats | string> {
+  for (;;) {
+    const found = await stat(path, { bigint: true }).catch((error: unknown) => codeOf(error));
+    if (typeof found === 'string' || !hadContent || found.size > 0n || !found.isFile()) return found;
+    if (Math.abs(Date.now() - Number(found.mtimeMs)) > EMPTIED_MS) return found;
+    await sleep(EMPTIED_LOOK_MS);
+  }
 }
 
 /** A file between two looks: anything but the very file that was seen is a change under the reader. */

@@ -201,6 +201,23 @@ describe('reading again', () => {
     }
   });
 
+  it('waits for a file that its writer has emptied and not filled yet', async () => {
+    const reader = createConfigReader(folder);
+    await reader.read(plan());
+    write('policies/orders.yaml', '');
+    const reading = reader.read(plan());
+    await sleep(150);
+    write('policies/orders.yaml', 'groups: []\n');
+    expect(texts(await reading)['policies/orders.yaml']).toBe('groups: []\n');
+  });
+
+  it('takes one that stays empty for what it is', async () => {
+    const reader = createConfigReader(folder);
+    await reader.read(plan());
+    write('policies/orders.yaml', '');
+    expect(texts(await reader.read(plan()))['policies/orders.yaml']).toBe('');
+  });
+
   it('sees an edit whose size and modification time are those of before', async () => {
     // Late enough for the files to count as settled, so that only their times can tell.
     const reader = createConfigReader(folder, { now: () => Date.now() + 60_000 });
