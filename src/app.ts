@@ -174,7 +174,8 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
       metrics.setShadow(next.shadow && next.shadow.compiled !== undefined);
       logShadowFaults(logger, next);
     };
-    let lastFailed = '';
+    /** What was refused last, or could not even be read, where nothing went live since. */
+    let refused: Loaded | 'unread' | undefined;
     const tellWarnings = createWarningTeller(logger, status.warned);
     let watched: FolderWatch | undefined;
     const goLive = (next: Loaded, compiled: Revision): void => {
@@ -202,21 +203,23 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
       try {
         next = await loader.load();
       } catch (error) {
+        refused = 'unread';
         metrics.reloaded('failure', Date.now() / 1000);
         status.refused([], 'failed');
         logger.error(`a changed configuration could not be read; revision ${revision.id} stays in force`, { error });
         throw error;
       }
-      if (!next.revision && next.id === lastFailed) return next.faults;
+      // The files are still those that were refused.
+      if (next === refused) return next.faults;
       if (next.revision?.id === revision.id) {
         // What was wrong has been taken back: the files say again what runs.
-        if (lastFailed !== '') metrics.reloaded('success', Date.now() / 1000);
+        if (refused) metrics.reloaded('success', Date.now() / 1000);
         status.live();
-        lastFailed = '';
+        refused = undefined;
         return next.faults;
       }
       watched?.setPaths([{ path: folder, deep: true }, ...next.outside]);
-      lastFailed = next.revision ? '' : next.id;
+      refused = next.revision ? undefined : next;
       if (next.revision) goLive(next, next.revision);
       else {
         metrics.reloaded('failure', Date.now() / 1000);

@@ -1,7 +1,7 @@
 /** From the files of a config folder to one revision that can decide: read, shape, link, compile, wholly aside. Faults
  *  leave what runs as it is; `postern validate` is the same without the swap. */
 import { generateKeyPair } from 'node:crypto';
-import { promisify } from 'node:util';
+import { isDeepStrictEqual, promisify } from 'node:util';
 import type { PublishedKey } from './admin/public-keys.ts';
 import type { StatedAgainst } from './cases/stated.ts';
 import { answerOptions } from './envoy/answer.ts';
@@ -178,7 +178,7 @@ export function createLoader(options: LoaderOptions): Loader {
   const outbound = createOutbound({ guarded: true });
   const evaluations = options.evaluations ?? createExternalEvaluations({ outbound });
   const engines = options.engines ?? { outbound };
-  let last: Loaded | undefined;
+  let last: (Loaded & { readonly snapshot: ConfigSnapshot }) | undefined;
   /** The last set that compiled, and the settings it did so under. */
   let base: Base | undefined;
 
@@ -209,7 +209,7 @@ export function createLoader(options: LoaderOptions): Loader {
   return {
     async load() {
       // The same bytes mean the same: most of what a watch tells of is no change at all.
-      const next = (await loaded({ unchangedId: last?.id })) ?? last;
+      const next = (await loaded({ before: last?.snapshot })) ?? last;
       if (!next) throw new Error('nothing was read');
       last = next;
       return next;
@@ -253,16 +253,17 @@ interface ReadSet {
 
 /** What is read: the folder as it is, or with one file changed. */
 interface Wanted {
-  readonly unchangedId?: string | undefined;
+  /** The reading before. */
+  readonly before?: ConfigSnapshot | undefined;
   readonly change?: FileChange | undefined;
 }
 
-/** Undefined: the files are those of the revision `unchangedId`. */
+/** Undefined: the files are those of the reading `before`. */
 async function readSet(
   configReader: ReturnType<typeof createConfigReader>,
   policyReader: ReturnType<typeof createPolicyReader>,
   options: LoaderOptions,
-  { unchangedId, change }: Wanted,
+  { before, change }: Wanted,
   report: Report,
 ): Promise<ReadSet | undefined> {
   let named: readonly FileReference[] = [];
@@ -288,7 +289,7 @@ async function readSet(
       named = references;
       continue;
     }
-    if (snapshot.revision === unchangedId) return undefined;
+    if (before && isSameReading(snapshot, before)) return undefined;
     if (settings && options.makesKeys && !made) {
       made = true;
       if (await makeKeys(options.folder, snapshot, settings, shaped.set, report)) continue;
@@ -301,6 +302,12 @@ async function readSet(
     if (settings) reportLogFile(options.folder, settings, report);
     return { snapshot, settings, shaped, lookups };
   }
+}
+
+/** What could not be read has no bytes that a revision could tell: a policy file that is a pipe or a link to nothing, a
+ *  folder that is missing where an empty one would deny everything. */
+function isSameReading(snapshot: ConfigSnapshot, before: ConfigSnapshot): boolean {
+  return snapshot.revision === before.revision && isDeepStrictEqual(snapshot.faults, before.faults);
 }
 
 function entryOf(snapshot: ConfigSnapshot, name: string): [string, ConfigFile][] {

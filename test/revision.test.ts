@@ -1,5 +1,5 @@
 /** What outlives a reload, and what must not. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -96,5 +96,30 @@ describe('a verified token', () => {
     edit('policies/demo.yaml', (text) => text.replace('unknown_key: 1\n', '# mended\n'));
     await identityState(await revision());
     expect(asked).toEqual(['token miss', 'token hit']);
+  });
+});
+
+describe('what has no bytes', () => {
+  const faults = async (): Promise<readonly string[]> =>
+    (await loader.load()).faults.filter(({ fault }) => fault.severity === 'fault').map(({ fault }) => fault.code);
+
+  it('is told although the bytes of the set are what they were', async () => {
+    const { id } = await revision();
+    symlinkSync('nowhere', join(demo.config, 'policies/deny.yaml'));
+    expect(await faults()).toEqual(['file_missing']);
+    unlinkSync(join(demo.config, 'policies/deny.yaml'));
+    mkdirSync(join(demo.config, 'policies/deny.yaml'));
+    symlinkSync('..', join(demo.config, 'policies/deny.yaml/loop'));
+    expect(await faults()).toEqual(['folder_loop']);
+    rmSync(join(demo.config, 'policies/deny.yaml'), { recursive: true });
+    expect((await revision()).id).toBe(id);
+  });
+
+  it('a folder of policies that is removed and made again lets nobody in any more', async () => {
+    expect((await revision()).compiled.applications).not.toEqual([]);
+    rmSync(join(demo.config, 'policies'), { recursive: true });
+    expect(await faults()).toEqual(['folder_missing']);
+    mkdirSync(join(demo.config, 'policies'));
+    expect((await revision()).compiled.applications).toEqual([]);
   });
 });
