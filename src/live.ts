@@ -35,8 +35,8 @@ export function createLive(options: LiveOptions): Live {
   const { loader, first, metrics, status, logger, onRead, onLive } = options;
   if (!first.revision) throw new Error('expected a revision to begin with, found faults');
   let revision = first.revision;
-  /** The id of a set that was refused, so that it is refused once. */
-  let lastFailed = '';
+  /** What was refused last, or could not even be read, where nothing went live since. */
+  let refused: Loaded | 'unread' | undefined;
 
   function goLive(next: Loaded, compiled: Revision): void {
     const before = revision;
@@ -56,6 +56,7 @@ export function createLive(options: LiveOptions): Live {
     try {
       return await loader.load();
     } catch (error) {
+      refused = 'unread';
       metrics.reloaded('failure', Date.now() / 1000);
       status.refused([], 'failed');
       logger.error(`a changed configuration could not be read; revision ${revision.id} stays in force`, { error });
@@ -68,16 +69,17 @@ export function createLive(options: LiveOptions): Live {
     begin: () => told(first, undefined),
     async reload() {
       const next = await loaded();
-      if (!next.revision && next.id === lastFailed) return next.faults;
+      // The files are still those that were refused.
+      if (next === refused) return next.faults;
       if (next.revision?.id === revision.id) {
         // What was wrong has been taken back: the files say again what runs.
-        if (lastFailed !== '') metrics.reloaded('success', Date.now() / 1000);
+        if (refused) metrics.reloaded('success', Date.now() / 1000);
         status.live();
-        lastFailed = '';
+        refused = undefined;
         return next.faults;
       }
       onRead(next.outside);
-      lastFailed = next.revision ? '' : next.id;
+      refused = next.revision ? undefined : next;
       if (next.revision) goLive(next, next.revision);
       else {
         metrics.reloaded('failure', Date.now() / 1000);
