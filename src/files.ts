@@ -195,6 +195,9 @@ const PAUSE_MAX_MS = 100;
 const PARALLEL = 32;
 const DEPTH_MAX = 32;
 const POLICIES = 'policies/';
+/** Of `postern.yaml` and of a policy file: some hundred thousand rules. What is larger is something else, and would take
+ *  the memory that requests need. */
+const POLICY_MAX_BYTES = 64 * 1024 * 1024;
 const DATA_LINK = '..data';
 
 /** A file's times come from the kernel's clock, which may stand still for some milliseconds: what was changed this
@@ -338,6 +341,11 @@ class Reading {
     if (!found.isFile()) {
       const kind = found.isDirectory() ? 'a folder' : 'something else';
       this.#reportAt(place, 'file_unreadable', `expected a file at ${name}, found ${kind}`, 'name a file');
+      return undefined;
+    }
+    if (!reference && found.size > POLICY_MAX_BYTES) {
+      const text = `expected at most ${POLICY_MAX_BYTES >> 20} MiB in ${name}, found ${found.size >> 20n} MiB`;
+      this.#reportAt(place, 'file_unreadable', text, 'divide it: all files of the folder together are one policy set');
       return undefined;
     }
     // What others can do with a private key, they will.
@@ -625,7 +633,7 @@ function revisionOf(sorted: readonly ConfigFile[]): string {
   return hash.digest('hex').slice(0, 12);
 }
 
-const POLICY_FILE = /^[^.].*\.(?:yaml|yml|json)$/;
+const POLICY_FILE = /^[^.].*\.(?:yaml|yml|json)$/i;
 
 function unsettled(folder: string, attempts: number): ConfigSnapshot {
   const place: Place = { file: folder, path: [] };

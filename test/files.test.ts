@@ -11,6 +11,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   unlinkSync,
   utimesSync,
   writeFileSync,
@@ -95,6 +96,12 @@ describe('the set', () => {
   ])('has nothing of %s', async (name) => {
     write(name, 'x');
     expect((await read()).policies).toEqual(['policies/orders.yaml']);
+  });
+
+  it('reads an ending in any letter case: a policy must not be passed over', async () => {
+    write('policies/A.YAML', 'x');
+    write('policies/b.Json', 'x');
+    expect((await read()).policies).toEqual(['policies/A.YAML', 'policies/b.Json', 'policies/orders.yaml']);
   });
 
   it('takes its policy folder and files from the settings as they are read', async () => {
@@ -279,6 +286,15 @@ describe('faults', () => {
       () => symlinkSync('.', join(folder, 'policies', 'loop')),
       plan(),
       ['fault folder_loop policies/loop'],
+    ],
+    [
+      'a policy file that would take all memory',
+      () => {
+        write('policies/x.yaml', '');
+        truncateSync(join(folder, 'policies/x.yaml'), 1024 ** 3);
+      },
+      plan(),
+      ['fault file_unreadable policies/x.yaml'],
     ],
     ['a folder with the name of a policy file', () => mkdirSync(join(folder, 'policies', 'x.yaml')), plan(), []],
   ])('%s', async (_, change, wanted, expected) => {
