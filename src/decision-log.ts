@@ -6,7 +6,7 @@ import type { Decision, Named } from './model/decision.ts';
 import type { RequestFacts } from './model/request.ts';
 import type { CheckFinished } from './envoy/check.ts';
 import type { DecisionLine } from './decision-log-shape.ts';
-import { redactedText, timeText } from './log.ts';
+import { harmlessJson, redactedText, timeText } from './log.ts';
 import type { Logger } from './log.ts';
 import { REPLAY_KEY, encodeFacts } from './policy/replay.ts';
 import type { ReplayFacts } from './policy/replay.ts';
@@ -128,7 +128,7 @@ export function decisionLine(record: DecisionRecord, mode: DecisionLogMode): str
     allow_sample: decision.outcome === 'allow' && mode.allow_sample < 1 ? mode.allow_sample : undefined,
     [REPLAY_KEY]: mode.requests === 'replay' ? record.facts() : undefined,
   };
-  return JSON.stringify(line);
+  return harmlessJson(JSON.stringify(line));
 }
 
 /** What a check was decided on, so that it can be decided again; undefined where the request could not be read. What

@@ -46,7 +46,7 @@ export function createLogger(options: LoggerOptions): Logger {
       timestamp: () => `,"time":"${timeText(now())}"`,
       formatters: { level: (label) => ({ level: label }), log: redactedFields },
     },
-    { write: (line) => void sink.write(line) },
+    { write: (line) => void sink.write(harmlessJson(line)) },
   );
   const at =
     (level: 'debug' | 'info' | 'warn' | 'error') =>
@@ -82,6 +82,14 @@ export function redactedText(text: string, max: number): string {
     .replace(/[\w.=-]{20,}/g, (run) => (run.includes('eyJ') && run.includes('.') ? REDACTED : run));
 }
 
+/** JSON that means the same and does nothing to a terminal: JSON itself escapes the controls of ASCII alone. Names in
+ *  tokens are whatever an issuer lets people call themselves. */
+export function harmlessJson(json: string): string {
+  return ACTIVE.test(json)
+    ? json.replace(ACTIVE_ALL, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+    : json;
+}
+
 /** `2026-03-04T14:30:00.000Z` */
 export function timeText(epochMs: number): string {
   return new Date(epochMs).toISOString();
@@ -98,6 +106,10 @@ const STACK_MAX = 8_192;
 const DEPTH_MAX = 6;
 const ITEMS_MAX = 100;
 const REDACTED = '[redacted]';
+/** DEL and the controls of ISO 6429 beyond ASCII, line and paragraph separators, marks that turn the direction of what
+ *  follows. */
+const ACTIVE = /[\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
+const ACTIVE_ALL = new RegExp(ACTIVE, 'g');
 const SUSPICIOUS = /PRIVATE KEY|bearer|basic|:\/\/|eyJ/i;
 
 /** Names whose values are secrets or carry one: header names, members of tokens, settings. `token_name`, `token_id`

@@ -211,6 +211,14 @@ describe('the line of a decision', () => {
     expect(decisionLine(record({ facts: () => undefined }), { ...ALL, requests: 'replay' })).not.toContain('replay');
   });
 
+  it('does nothing to a terminal, and says what was said', () => {
+    const name = 'ann\u001b[2J\u009b2J\u007f\u2028\u202enimda\u2066é\u0300';
+    const decision = { ...DECISION, why: name, identity: { ...IDENTITY, subject: name, email: name } };
+    const line = decisionLine(record({ decision }), ALL);
+    expect(line).not.toMatch(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/);
+    expect(JSON.parse(line)).toMatchObject({ why: name, subject: name, email: name });
+  });
+
   it('is one line of bounded length, whatever is asked for', () => {
     const long = 'é\n"'.repeat(20_000);
     const decision = { ...DECISION, why: long, identity: { ...IDENTITY, subject: long, email: long } };

@@ -22,6 +22,13 @@ function written(fields: LogFields): Record<string, unknown> {
 }
 
 describe('a line', () => {
+  it('does nothing to a terminal', () => {
+    const { logger, lines } = captured();
+    logger.info('\u009b2J', { name: '\u202e\u001b[2J' });
+    expect(lines[0]).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
+    expect(JSON.parse(lines[0] ?? '')).toMatchObject({ msg: '\u009b2J', name: '\u202e\u001b[2J' });
+  });
+
   it('is one JSON object with level, time, message and fields', () => {
     const { logger, lines } = captured();
     logger.info('reloaded', { revision: '0123456789ab', files: 3 });

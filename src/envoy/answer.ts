@@ -39,10 +39,10 @@ export interface AnswerOptions {
   readonly assertionHeader: string | undefined;
   /** Every header name that Postern sets or removes on each allow. */
   readonly managed: ReadonlySet<string>;
-  /** The same with `_` read as `-`. */
+  /** The same as CGI folds them. */
   readonly foldedNames: ReadonlySet<string>;
-  /** Some managed name has a `_` itself, so that a request's name without one may be a variant of it. */
-  readonly hasUnderscore: boolean;
+  /** Every managed name is of letters, digits and `-`, so that no such name is a variant of another. */
+  readonly hasPlainNames: boolean;
   readonly realm: string | undefined;
   /** The login page up to the value of `return`, and what follows the value; undefined: there is no login page. */
   readonly login: { readonly before: string; readonly after: string } | undefined;
@@ -75,14 +75,15 @@ export function answerOptions(settings: AnswerSettings): AnswerOptions {
     assertionHeader,
     managed,
     foldedNames: new Set([...managed].map(folded)),
-    hasUnderscore: [...managed].some((name) => name.includes('_')),
+    hasPlainNames: [...managed].every(isPlainName),
     realm: settings.step_up.realm,
     login: settings.login.url === undefined ? undefined : loginParts(settings.login.url),
   });
 }
 
 /** What a decision becomes. Every managed header of an allow is set or removed, never both and never neither; so is
- *  every other spelling of it (`_` for `-`) that the client sent, because many frameworks fold the two together.
+ *  every other spelling of it that the client sent (`_` for `-`, also `.` and the like), because those who hand headers
+ *  on as CGI variables (RFC 3875 section 4.1.18) fold them together: most the first two, some (lighttpd, PHP) all.
  *  @param request Undefined where it could not be read; it is then answered as a program, or as a gRPC
  *  caller. */
 export function answerFor(
@@ -161,15 +162,19 @@ function place(name: string, value: string | undefined, set: HeaderPair[], remov
 
 function removeVariants(request: RequestFacts, options: AnswerOptions, remove: string[]): void {
   for (const name of request.headers.names()) {
-    if (!options.hasUnderscore && !name.includes('_')) continue;
+    if (options.hasPlainNames && isPlainName(name)) continue;
     if (options.foldedNames.has(folded(name)) && !options.managed.has(name) && !remove.includes(name)) {
       remove.push(name);
     }
   }
 }
 
+function isPlainName(name: string): boolean {
+  return !/[^a-z0-9-]/.test(name);
+}
+
 function folded(name: string): string {
-  return name.includes('_') ? name.replaceAll('_', '-') : name;
+  return name.replaceAll(/[^a-z0-9]/g, '-');
 }
 
 function upstreamValue(field: UpstreamField, decision: Decision, moment: AnswerMoment): string | undefined {

@@ -227,11 +227,17 @@ function compileProvider(
 }
 
 /** An address that the issuer says is not verified is as good as none. OpenID Connect Core 5.1; some issuers write
- *  the boolean as text. */
+ *  the boolean as text or as a number, and whatever does not say "verified" says the contrary. */
 function emailOf(value: unknown, claims: Claims): string | undefined {
   if (typeof value !== 'string') return undefined;
   const verified = own(claims, 'email_verified');
-  return verified === false || verified === 'false' ? undefined : normalEmail(value);
+  const isVerified =
+    verified === undefined ||
+    verified === null ||
+    verified === true ||
+    verified === 1 ||
+    (typeof verified === 'string' && /^(?:true|1)$/i.test(verified));
+  return isVerified ? normalEmail(value) : undefined;
 }
 
 /** Okta sends 100 groups at most, and says nothing where there are more. */

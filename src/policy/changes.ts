@@ -5,7 +5,7 @@ import { forIssuer } from '../flow/satisfaction.ts';
 import { EvaluationContext } from '../model/context.ts';
 import type { Location } from '../model/facts.ts';
 import type { Identity } from '../model/identity.ts';
-import type { RuleObject } from '../model/objects.ts';
+import type { RuleObject, ServiceTokenObject } from '../model/objects.ts';
 import type { Verdict } from '../model/verdict.ts';
 import type { Judge, RuleScope } from '../rules/rule.ts';
 import { addressFromBytes, parseAddress } from '../shared/address.ts';
@@ -300,9 +300,13 @@ function meetRule(rule: RuleObject, context: EvaluationContext, search: Search):
     case 'common_name':
       return [certificate(text(value, 'common_name'))];
     case 'any_valid_service_token':
-      return parts.set.serviceTokens.slice(0, VALUES_MAX).map(({ id }) => credentials(id, parts));
-    case 'service_token':
-      return [credentials(text(value, 'token_id'), parts)];
+    case 'service_token': {
+      const wanted = rule.word === 'service_token' ? text(value, 'token_id') : undefined;
+      return parts.set.serviceTokens
+        .filter((token) => (wanted ?? token.id) === token.id && isAccepted(token, context.processNowMs))
+        .slice(0, VALUES_MAX)
+        .map(({ id }) => credentials(id, parts));
+    }
     case 'login_method':
       return [as(throughProvider(text(value, 'id'), parts), nameOf(text(value, 'id'), parts), 'provider')];
     case 'okta':
@@ -776,6 +780,11 @@ function credentials(tokenId: string | undefined, { set }: ChangeParts): Edit {
     },
     stated: { request: { service_token: token?.id ?? 'none' } },
   };
+}
+
+/** Whoever shows one that is disabled or has ended is refused. */
+function isAccepted({ enabled, expires_at: end }: ServiceTokenObject, nowMs: number): boolean {
+  return enabled !== false && (end === undefined || nowMs < Date.parse(end));
 }
 
 function linkedToken(id: string, { set }: ChangeParts): Edit {

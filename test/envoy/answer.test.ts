@@ -132,6 +132,9 @@ describe('an allow', () => {
       ['x-under-score', '5'],
       ['x_other', '6'],
       ['xposternuser', '7'],
+      ['x.postern.user', '8'],
+      ['X-Postern~User', '9'],
+      ['x-posternuser', '10'],
     ];
     const answer = allow(
       { 'x-postern-user': 'subject', x_under_score: 'email' },
@@ -140,7 +143,15 @@ describe('an allow', () => {
       sent,
     );
     expect(answer.set.map(([name]) => name)).toEqual(['x-postern-user', 'x_under_score']);
-    expect(answer.remove).toEqual(['x-gone', 'x_postern_user', 'x-postern_user', 'x_gone', 'x-under-score']);
+    expect(answer.remove).toEqual([
+      'x-gone',
+      'x_postern_user',
+      'x-postern_user',
+      'x_gone',
+      'x-under-score',
+      'x.postern.user',
+      'x-postern~user',
+    ]);
   });
 
   it('removes the header that carried a secret, unless it is set', () => {

@@ -161,6 +161,12 @@ describe('e-mail', () => {
     [{ email: 'ann@example.com', email_verified: null }, 'ann@example.com'],
     [{ email: 'ann@example.com', email_verified: false }, undefined],
     [{ email: 'ann@example.com', email_verified: 'false' }, undefined],
+    [{ email: 'ann@example.com', email_verified: 'False' }, undefined],
+    [{ email: 'ann@example.com', email_verified: 0 }, undefined],
+    [{ email: 'ann@example.com', email_verified: '' }, undefined],
+    [{ email: 'ann@example.com', email_verified: { toString: 1 } }, undefined],
+    [{ email: 'ann@example.com', email_verified: 'True' }, 'ann@example.com'],
+    [{ email: 'ann@example.com', email_verified: 1 }, 'ann@example.com'],
   ])('of %j is %s', (claims, email) => {
     expect(identityOf(claims).email).toBe(email);
   });

@@ -109,6 +109,7 @@ const allow = (include: readonly unknown[], more: object = {}) => ({
   ...more,
 });
 const dom = { email_domain: { domain: 'example.com' } };
+const serviceId = (number: number) => `5e5e0000-0000-4000-8000-00000000000${number}`;
 const geo = (code: string) => ({ geo: { country_code: code } });
 
 describe('what would have to change', () => {
@@ -125,6 +126,18 @@ describe('what would have to change', () => {
       [{ name: 'Office', decision: 'bypass', include: [{ ip: { ip: OFFICE } }] }],
       from('10.0.0.1'),
       [`from ${OFFICE}`],
+    ],
+    [
+      'a service token, but none that is disabled or has ended',
+      [{ name: 'Service', decision: 'non_identity', include: [{ any_valid_service_token: {} }] }],
+      nobody,
+      ['with the credentials of service token ci'],
+    ],
+    [
+      'nothing, where the token that is wanted is disabled',
+      [{ name: 'Service', decision: 'non_identity', include: [{ service_token: { token_id: serviceId(2) } }] }],
+      nobody,
+      [],
     ],
     [
       'a domain and a country',
@@ -154,6 +167,16 @@ describe('what would have to change', () => {
   ])('%s', async (_, policies, facts, wanted) => {
     const rest = {
       groups: [{ id: '8f1c0000-0000-4000-8000-000000000002', name: 'NA', include: [geo('CA'), geo('US')] }],
+      service_tokens: [
+        { name: 'ci' },
+        { name: 'off', enabled: false },
+        { name: 'old', expires_at: '2020-01-01T00:00:00Z' },
+      ].map((token, index) => ({
+        id: serviceId(index + 1),
+        client_id: `${token.name}.access`,
+        client_secret_sha256: '0'.repeat(64),
+        ...token,
+      })),
     };
     const { changes } = await explain(policies, facts, { rest });
     expect(changes.map(({ text }) => text)).toEqual(wanted);
