@@ -14,7 +14,7 @@ export function settingsWords(before: Settings, after: Settings): readonly strin
     });
 }
 
-const SECRET = /sha256|password|secret(?!s?_)|redis\.url/;
+const SECRET = /sha256|password|secret(?!s?_)/;
 
 /** Leaves by their dotted names; members of lists by what they are known by, or by themselves. */
 function flattened(value: unknown): ReadonlyMap<string, string> {
