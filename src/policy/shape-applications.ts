@@ -2,7 +2,7 @@
 import { SIGNATURE_KEYS } from '../shared/jose.ts';
 import { at, fault, warning } from '../model/fault.ts';
 import type { Place, Report } from '../model/fault.ts';
-import { MAX_NAME, exactObject, flag, id, listOf, quoted, shaped, text, word, z } from '../shared/shape.ts';
+import { MAX_NAME, exactObject, flag, id, listOf, nameText, quoted, shaped, text, word, z } from '../shared/shape.ts';
 import type {
   ApplicationObject,
   DestinationText,
@@ -37,7 +37,7 @@ const unsupported = (what: string): z.ZodOptional<z.ZodUnknown> =>
 /** Source: Cloudflare Access, policies. */
 export const policyShape = exactObject({
   id: id().describe('UUID of the policy; needed where it is reusable.').optional(),
-  name: text(MAX_NAME).describe('Unique within the application, or among the reusable policies.'),
+  name: nameText().describe('Unique within the application, or among the reusable policies.'),
   decision: word(['allow', 'deny', 'non_identity', 'bypass']).describe(
     'What a match means: allow needs a login, non_identity (service auth) and bypass do not.',
   ),
@@ -91,7 +91,7 @@ const transactionDetailShape = exactObject({
 /** Source: Cloudflare Access, applications; `requested_acrs`, `acr_hint_header` and `transaction` are Postern's. */
 export const applicationShape = exactObject({
   id: id().describe('UUID of the application.'),
-  name: text(MAX_NAME).describe('Name in logs, metrics and metadata.'),
+  name: nameText().describe('Name in logs, metrics and metadata.'),
   description: z.string().describe('For people.').optional(),
   type: text().describe('self_hosted (default), or saas: it only issues linked tokens.').optional(),
   destinations: z

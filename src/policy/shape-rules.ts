@@ -3,7 +3,7 @@ import { FIRST_STEPS, SECOND_STEPS } from '../flow/steps.ts';
 import { at, fault, warning } from '../model/fault.ts';
 import type { Place, Report } from '../model/fault.ts';
 import { factorTypes } from '../risk/registry.ts';
-import { MAX_NAME, exactObject, flag, id, integer, listOf, shaped, text, word, z } from '../shared/shape.ts';
+import { exactObject, flag, id, integer, listOf, nameText, shaped, word, z } from '../shared/shape.ts';
 import type { FactorObject, FlowObject, FlowUse, Level, ResourceRuleObject } from './objects.ts';
 import { flowWords, mentionShape, readFlowUse, readMentions, versionOneAlternatives } from './shape-flows.ts';
 import { asData, asList, shapedParts, wholeFrom } from './shape-parts.ts';
@@ -58,7 +58,7 @@ const levelShape = {
 /** The factors' own shapes are `FactorType.shape`. */
 export const resourceRuleShape = exactObject({
   id: id().describe('UUID of the rule.'),
-  name: text(MAX_NAME).describe('Unique for its resource.'),
+  name: nameText().describe('Unique for its resource.'),
   description: z.string().describe('For people.').optional(),
   resourceId: id().describe("The application's id."),
   resourceName: z.string().describe('A copy for people; never read.').optional(),

@@ -37,6 +37,23 @@ export function checkedText(check: (value: string) => Finding | undefined, max =
   });
 }
 
+/** The name of something that headers to the upstream and metadata tell of: a control character or half a character
+ *  could not be sent, and would make 503 of every request that is let in. */
+export function nameText(): Shape<string> {
+  return checkedText(
+    (value) =>
+      // oxlint-disable-next-line no-control-regex -- it is there to find them
+      /[\u0000-\u001f\u007f]/.test(value) || /\p{Surrogate}/u.test(value)
+        ? {
+            code: 'value_invalid',
+            text: `expected a name without control characters and halves of characters, found ${quoted(value)}`,
+            mend: 'write it in one line of plain text',
+          }
+        : undefined,
+    MAX_NAME,
+  );
+}
+
 /** Text that is read into something else: `read` gives the value or what is wrong with it. */
 export function readText<T>(read: (value: string) => { readonly value: T } | Finding, max = MAX_TEXT): Shape<T> {
   return z.string().transform((value, context): T => {
