@@ -37,7 +37,11 @@ export function createCertificateSource(
   settings: CertificateSettings,
   onCacheRequest?: (result: CacheResult) => void,
 ): CertificateSource {
-  const cache = createCache<string, Reading>({ entriesMax: CACHED_CERTIFICATES, onRequest: onCacheRequest });
+  const cache = createCache<string, Reading>({
+    entriesMax: CACHED_CERTIFICATES,
+    weightMax: CACHED_CHARACTERS,
+    onRequest: onCacheRequest,
+  });
   const { authorities } = settings;
 
   const readingOf = (encoded: Encoded): Reading => {
@@ -45,7 +49,7 @@ export function createCertificateSource(
     const cached = cache.get(key, 0);
     if (cached !== undefined) return cached;
     const reading = read(encoded, authorities);
-    if (key.length <= MAX_CACHED_KEY) cache.set(key, reading, Infinity);
+    if (key.length <= MAX_CACHED_KEY) cache.set(key, reading, Infinity, key.length);
     return reading;
   };
 
@@ -103,6 +107,8 @@ type Reading =
     };
 
 const CACHED_CERTIFICATES = 1000;
+/** Of their keys, which hold leaf and chain. */
+const CACHED_CHARACTERS = 8 * 1024 * 1024;
 /** A leaf with a chain of three takes some 8,000 characters. */
 const MAX_CACHED_KEY = 32_768;
 const MAX_ENCODED = 65_536;

@@ -5,8 +5,9 @@ import { LRUCache } from 'lru-cache';
 export interface Cache<Key extends {}, Value extends {}> {
   /** undefined: not there, or no longer valid at `nowMs`. Counted as a hit or a miss. */
   get(key: Key, nowMs: number): Value | undefined;
-  /** Valid while the time is before `untilMs`; `Infinity`: until it is crowded out. */
-  set(key: Key, value: Value, untilMs: number): void;
+  /** Valid while the time is before `untilMs`; `Infinity`: until it is crowded out. `weight` counts where there is a
+   *  `weightMax`; an entry that alone weighs more is not kept. */
+  set(key: Key, value: Value, untilMs: number, weight?: number): void;
   delete(key: Key): void;
   clear(): void;
   readonly size: number;
@@ -15,16 +16,21 @@ export interface Cache<Key extends {}, Value extends {}> {
 export interface CacheOptions {
   /** The least recently used entry goes first. */
   readonly entriesMax: number;
+  /** Of all entries together, in whatever unit they are weighed in; undefined: they are not. */
+  readonly weightMax?: number | undefined;
   /** Called for every `get`. */
   readonly onRequest?: ((result: CacheResult) => void) | undefined;
 }
 
 export type CacheResult = 'hit' | 'miss';
 
-/** A cache of at most `entriesMax` entries. */
+/** A cache of at most `entriesMax` entries, and of `weightMax` where others choose how large an entry is. */
 export function createCache<Key extends {}, Value extends {}>(options: CacheOptions): Cache<Key, Value> {
-  const entries = new LRUCache<Key, { readonly value: Value; readonly untilMs: number }>({ max: options.entriesMax });
-  const { onRequest } = options;
+  const { onRequest, weightMax } = options;
+  const entries = new LRUCache<Key, { readonly value: Value; readonly untilMs: number }>({
+    max: options.entriesMax,
+    ...(weightMax !== undefined && { maxSize: weightMax }),
+  });
   return {
     get(key, nowMs) {
       const entry = entries.get(key);
@@ -36,8 +42,8 @@ export function createCache<Key extends {}, Value extends {}>(options: CacheOpti
       onRequest?.('miss');
       return undefined;
     },
-    set(key, value, untilMs) {
-      entries.set(key, { value, untilMs });
+    set(key, value, untilMs, weight = 1) {
+      entries.set(key, { value, untilMs }, weightMax === undefined ? undefined : { size: Math.max(1, weight) });
     },
     delete(key) {
       entries.delete(key);

@@ -337,6 +337,17 @@ describe('a verified token', () => {
     expect((await again).state).toBe(state);
   });
 
+  it('makes room for others by its length, since its bearer has a say in that', async () => {
+    const [first, second] = [tokenOf({ claims: { jti: 'a' } }), tokenOf({ claims: { jti: 'b' } })];
+    const verify = createTokenVerifier([rules()], { entriesMax: 10, weightMax: first.length + second.length - 1 });
+    await verify(first, NOW_MS);
+    await verify(second, NOW_MS);
+    expect(verify(second, NOW_MS)).not.toBeInstanceOf(Promise);
+    const again = verify(first, NOW_MS);
+    expect(again).toBeInstanceOf(Promise);
+    expect((await again).state).toBe('verified');
+  });
+
   it('is expired for those who join its verification after its end', async () => {
     const keys = changingSource(everyKey);
     const { promise, resolve } = later<KeyLookup>();

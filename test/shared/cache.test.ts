@@ -22,6 +22,14 @@ describe('a bounded cache', () => {
     expect([cache.get('a', 0), cache.get('b', 0), cache.get('c', 0)]).toEqual([1, undefined, 3]);
   });
 
+  it('drops the least recently used entries when all together weigh too much, and keeps none that does alone', () => {
+    const cache = createCache<string, number>({ entriesMax: 10, weightMax: 10 });
+    for (const key of ['a', 'b', 'c']) cache.set(key, 1, Infinity, 4);
+    expect([cache.get('a', 0), cache.get('b', 0), cache.get('c', 0)]).toEqual([undefined, 1, 1]);
+    cache.set('large', 1, Infinity, 11);
+    expect([cache.get('large', 0), cache.size]).toEqual([undefined, 2]);
+  });
+
   it('tells of every hit and miss', () => {
     const results: string[] = [];
     const cache = createCache<string, number>({ entriesMax: 2, onRequest: (result) => results.push(result) });
