@@ -271,7 +271,16 @@ function byHost(a: Destination, b: Destination): number {
 function byPath(a: Destination, b: Destination): number {
   if (a.pathLiterals !== b.pathLiterals) return b.pathLiterals - a.pathLiterals;
   if (a.pathPieces.length !== b.pathPieces.length) return a.pathPieces.length - b.pathPieces.length;
-  return Buffer.compare(Buffer.from(a.key), Buffer.from(b.key));
+  return byBytes(patternText(a), patternText(b)) || byBytes(a.key, b.key);
+}
+
+/** Canonical. A `*` that is no wildcard looks like one that is. */
+function patternText({ hostText, pathPieces }: Destination): string {
+  return hostText + pathPieces.join('*');
+}
+
+function byBytes(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 
 function coversLabel(pattern: HostLabel, label: string): boolean {
@@ -374,9 +383,9 @@ function parsePath(pathText: string, text: string): { readonly value: readonly s
   }
   const encoded = pathText.replaceAll(/[^\u0000-\u007f]+/g, encodeURIComponent);
   // A raw `*` is the wildcard, an escaped one is a character, and canonical paths decode it: so the wildcards are
-  // set aside behind a word that the path does not contain, whose letters are no hex digits and never escaped.
+  // set aside behind a word that the path does not contain, with or without escapes.
   let aside = 'zSTARz';
-  while (encoded.includes(aside)) aside = `z${aside}`;
+  while (unescaped(encoded).includes(aside)) aside = `z${aside}`;
   const canonical = canonicalPathText(encoded.replaceAll('*', aside));
   if ('reason' in canonical) {
     return {
@@ -388,6 +397,11 @@ function parsePath(pathText: string, text: string): { readonly value: readonly s
   const path = canonical.path.endsWith('/') ? canonical.path.slice(0, -1) : canonical.path;
   const pieces = path.split(aside);
   return { value: pieces.length === 2 && pieces[0] === '/' && pieces[1] === '' ? WHOLE_HOST : Object.freeze(pieces) };
+}
+
+/** Its letters and digits. */
+function unescaped(path: string): string {
+  return path.replaceAll(/%[4-7][\da-f]/gi, (escape) => String.fromCharCode(Number.parseInt(escape.slice(1), 16)));
 }
 
 const WHOLE_HOST: readonly string[] = Object.freeze(['']);

@@ -119,6 +119,17 @@ describe('the most specific pattern wins', () => {
     expect(ask(index, 'example.com/axb')).toBeUndefined();
     expect(ask(index, 'example.com/cxd')).toBe('Y');
   });
+
+  it('takes no word of the path for a wildcard, however it is escaped', () => {
+    const index = indexOf({ X: 'example.com/a%7ASTARzb*' });
+    expect(ask(index, 'example.com/azSTARzbc')).toBe('X');
+    expect(ask(index, 'example.com/axb')).toBeUndefined();
+  });
+
+  it('of two patterns alike in all that counts takes the lesser text', () => {
+    const index = indexOf({ X: 'example.com/x*/x!', Y: 'example.com/x!/x*' });
+    expect(ask(index, 'example.com/x!/x!')).toBe('Y');
+  });
 });
 
 describe('equal patterns have equal keys', () => {
