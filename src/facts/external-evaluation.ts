@@ -122,7 +122,13 @@ function asker(
   const told = identityMembers(identity, context);
   const audiences = application.audiences.length > 0 ? application.audiences : [application.id];
   // A renewed token is the same question.
-  const digest = hash('sha256', JSON.stringify([application.id, audiences, told]), 'base64');
+  let digest: string;
+  try {
+    digest = hash('sha256', JSON.stringify([application.id, audiences, told]), 'base64');
+  } catch {
+    // Claims that are nested too deep to be written down: whatever needs no answer is decided all the same.
+    return () => UNAVAILABLE;
+  }
   const question: Question = {
     iss: revision.issuer,
     aud: audiences,

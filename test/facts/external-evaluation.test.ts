@@ -9,7 +9,9 @@ import { createExternalEvaluations } from '../../src/facts/external-evaluation.t
 import type { ExternalEvaluations } from '../../src/facts/external-evaluation.ts';
 import { createKeySets } from '../../src/facts/key-set.ts';
 import { createOutbound } from '../../src/facts/outbound.ts';
-import { certified } from '../rules/contexts.ts';
+import { importSigningKey } from '../../src/shared/jose.ts';
+import type { SigningKey } from '../../src/shared/jose.ts';
+import { certified, contextOf, identityOf } from '../rules/contexts.ts';
 import { answerToken, isSignedBy, sendJson, startEvaluator } from './evaluator.ts';
 import type { AnswerParts, Asked, Claims, Evaluator } from './evaluator.ts';
 import { selfSigned } from './self-signed.ts';
@@ -387,6 +389,18 @@ describe('the question', () => {
     expect(await reasonOf(loaded, { authorization: 'Bearer x.y.z' })).toBe('token_invalid');
     expect(evaluator.asked).toHaveLength(0);
     expect(loaded.facts).not.toContainEqual(expect.objectContaining({ fact: 'external_evaluation' }));
+  });
+
+  it('cannot be asked of claims too deep to be written down', async () => {
+    let groupsClaim: unknown = 'g';
+    for (let depth = 0; depth < 50_000; depth += 1) groupsClaim = [groupsClaim];
+    const { key } = (await importSigningKey(SIGNING_KEY)) as { readonly key: SigningKey };
+    const source = evaluations.source({ key, issuer: 'postern', timeoutMs: 1_000, cacheSeconds: 60 });
+    const ask = source({ id: ORDERS, audiences: [] }, identityOf({ groupsClaim }), contextOf());
+    expect(await ask({ evaluateUrl: evaluator.evaluateUrl, keysUrl: evaluator.keysUrl })).toEqual({
+      verdict: 'unavailable',
+    });
+    expect(evaluator.asked).toEqual([]);
   });
 });
 
