@@ -75,6 +75,15 @@ describe.each(VERSIONS)('Envoy %s', (version, program) => {
     expect((await ask('/', 'ann', { x_postern_user: 'root' })).status).toBe(400);
   });
 
+  it('nor does one that only CGI would take for it', async () => {
+    const { status, body } = await ask('/', 'ann', { 'x.postern.user': 'root', 'x-postern~email': 'root@example.com' });
+    expect(status).toBe(200);
+    const { headers } = JSON.parse(body) as { headers: Record<string, string> };
+    expect(headers['x-postern-user']).toBe('ann@example.com');
+    expect(headers).not.toHaveProperty('x.postern.user');
+    expect(headers).not.toHaveProperty('x-postern~email');
+  });
+
   it('denied: 403 that does not say why', async () => {
     const { status, body } = await ask('/', 'mallory');
     expect(status).toBe(403);
