@@ -66,6 +66,11 @@ export type AccessResult =
       readonly why: string;
     };
 
+/** Headers of a request of which deciding about a preflight asks whether they are there. */
+export function preflightHeaders(): readonly string[] {
+  return [...PREFLIGHT_HEADERS, ...OVERRIDE_HEADERS];
+}
+
 /** The verdict of a rule set. A group's unknown is kept: it is read as "no" only at the policy. */
 export function judgeRuleSet(set: CompiledRuleSet, context: EvaluationContext): Verdict {
   const include = set.include(context);
@@ -218,10 +223,15 @@ function sessionWhy(ageMs: number, limitMs: number): string {
     : 'the token does not say when it was issued';
 }
 
-function isPreflight({ request }: EvaluationContext): boolean {
+/** No browser puts a method into a preflight by another header, and an upstream that obeys it would do anything for
+ *  anybody. Source: Fetch, CORS-preflight fetch. */
+function isPreflight({ request: { method, headers } }: EvaluationContext): boolean {
   return (
-    request.method === 'OPTIONS' &&
-    request.headers.has('origin') &&
-    request.headers.has('access-control-request-method')
+    method === 'OPTIONS' &&
+    PREFLIGHT_HEADERS.every((name) => headers.has(name)) &&
+    !OVERRIDE_HEADERS.some((name) => headers.has(name))
   );
 }
+
+const PREFLIGHT_HEADERS = ['origin', 'access-control-request-method'] as const;
+const OVERRIDE_HEADERS = ['x-http-method-override', 'x-http-method', 'x-method-override'] as const;

@@ -11,6 +11,7 @@ import type { Headers, SingleHeader } from '../model/request.ts';
 import { parseAddress } from '../shared/address.ts';
 import { z } from '../shared/shape.ts';
 import type { AttributesRead } from './attributes.ts';
+import { preflightHeaders } from './access.ts';
 import type { CompiledApplication } from './compile.ts';
 
 const VERDICT = z.enum(['met', 'unmet', 'no_identity', 'unavailable', 'not_stated']);
@@ -357,7 +358,8 @@ export function missingFacts(facts: ReplayFacts, application: CompiledApplicatio
 const NO_FACTS: ReadonlySet<FactName> = new Set<FactName>();
 const NO_ATTRIBUTES: AttributesRead = { claims: new Set(), attributes: new Set(), postureChecks: new Set() };
 const NO_ENTRIES: ReadonlyMap<string, unknown> = new Map<string, unknown>();
-const PREFLIGHT_HEADERS = ['origin', 'access-control-request-method'] as const;
+/** Whether they are there, and not what is in them. */
+const PREFLIGHT_HEADERS: ReadonlySet<string> = new Set(preflightHeaders());
 /** Longer than any level: whatever is longer is none. */
 const LEVEL_MAX = 16;
 
@@ -386,8 +388,7 @@ function headersRead(
   application: CompiledApplication | undefined,
 ): ReplayFacts['headers'] {
   return headerNames(application).map((name) => {
-    if (name === 'origin' || name === 'access-control-request-method')
-      return [name, { state: request.headers.has(name) ? 'one' : 'absent' }];
+    if (PREFLIGHT_HEADERS.has(name)) return [name, { state: request.headers.has(name) ? 'one' : 'absent' }];
     return [name, request.headers.single(name)];
   });
 }

@@ -354,6 +354,35 @@ describe('worked examples', () => {
   });
 });
 
+describe('a CORS preflight, where it may pass', () => {
+  const SENT = { origin: 'https://a.example', 'access-control-request-method': 'DELETE' };
+  const answer = (method: string, sent: Readonly<Record<string, string>>, preflightBypass = true): string => {
+    const request = { method, headers: { ...contextOf().request.headers, has: (name: string) => name in sent } };
+    return decideAccess({ ...access([allow([everyone])]), preflightBypass }, contextOf(nobody, request)).reason;
+  };
+
+  it.each<[string, string, Readonly<Record<string, string>>, string]>([
+    ['OPTIONS with both headers', 'OPTIONS', SENT, 'policy_bypassed'],
+    ['another method', 'DELETE', SENT, 'not_authenticated'],
+    ['without origin', 'OPTIONS', { 'access-control-request-method': 'GET' }, 'not_authenticated'],
+    ['without the method that is asked for', 'OPTIONS', { origin: 'null' }, 'not_authenticated'],
+    ...['x-http-method-override', 'x-http-method', 'x-method-override'].map(
+      (name): [string, string, Readonly<Record<string, string>>, string] => [
+        `but for an upstream that obeys ${name} it is a DELETE`,
+        'OPTIONS',
+        { ...SENT, [name]: 'DELETE' },
+        'not_authenticated',
+      ],
+    ),
+  ])('%s', (_, method, sent, reason) => {
+    expect(answer(method, sent)).toBe(reason);
+  });
+
+  it('passes nowhere else', () => {
+    expect(answer('OPTIONS', SENT, false)).toBe('not_authenticated');
+  });
+});
+
 describe('one rule set', () => {
   const set = (include: Verdict, require: Verdict, exclude: Verdict): CompiledRuleSet => ({
     include: () => include,
