@@ -10,6 +10,7 @@ const PARTS = {
   manifests: async () => (await import('./manifests.mjs')).checkManifests,
   gateway: async () => (await import('./gateway.mjs')).checkGateway,
   istio: async () => (await import('./istio.mjs')).checkIstio,
+  node: async () => (await import('./node.mjs')).checkNode,
 };
 
 const wanted = process.argv.slice(2);

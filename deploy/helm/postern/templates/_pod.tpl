@@ -106,8 +106,10 @@ what comes after it, which waits until it is ready, and it stops after all of th
           {{- if include "postern.hasFolders" . }}
           # Keys of a ConfigMap cannot hold a slash.
           items:
-            {{- range $name, $_ := $values.policies }}
+            {{- range $name, $content := $values.policies }}
+            {{- if $content }}
             - { key: {{ include "postern.policyKey" $name | quote }}, path: {{ $name | quote }} }
+            {{- end }}
             {{- end }}
           {{- end }}
       {{- range $values.policyConfigMaps }}
