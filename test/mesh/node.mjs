@@ -124,8 +124,9 @@ export async function checkNode(expect) {
     );
     await expect('a broken policy is refused, and the log says so', true, refused);
     await expect('and what ran before goes on: ann', 403, await ask('ann'));
-    await edit(policy);
+    const mended = await edit(policy);
     await until('the mended policy', async () => (await ask('ann')) === 200, 180_000, 100);
+    console.log(`     the mended one live after ${seconds(Date.now() - mended)} s`);
     await expect('mended: ann', 200, await ask('ann'));
 
     const traffic = startTraffic(ask);
