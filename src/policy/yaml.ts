@@ -1,7 +1,7 @@
 /** YAML 1.2 (and so JSON) as plain data, and the way back from a path to a line. The only place that knows the
  *  `yaml` package. */
-import { Alias, LineCounter, Scalar, YAMLMap, YAMLSeq, parseDocument } from 'yaml';
-import type { Document, Pair, Node as YamlNode, YAMLError } from 'yaml';
+import { Alias, Composer, LineCounter, Parser, Scalar, YAMLMap, YAMLParseError, YAMLSeq } from 'yaml';
+import type { CST, Document, Pair, Node as YamlNode, YAMLError } from 'yaml';
 import { fault } from '../model/fault.ts';
 import type { Fault, Place, Position } from '../model/fault.ts';
 import { quoted } from '../shared/shape.ts';
@@ -33,8 +33,8 @@ export function parseText(text: string, file: string): Parsed {
   }
   const lines = new LineCounter();
   const document = parsed(text, lines);
-  if (!document) {
-    const place: Place = { file, path: [], position: { line: 1, column: 1 } };
+  if (document instanceof TooDeep) {
+    const place: Place = { file, path: [], position: positionAt(lines, document.offset) };
     return { data: undefined, faults: [tooDeep(place)] };
   }
   const faults = syntaxFaults(document, text, file, lines);
@@ -67,7 +67,7 @@ export function positions(text: string): (path: readonly (string | number)[], at
   const lines = new LineCounter();
   const document = parsed(text, lines);
   return (path, atKey) => {
-    const offset = document ? offsetOf(document, path, atKey) : 0;
+    const offset = document instanceof TooDeep ? document.offset : offsetOf(document, path, atKey);
     return positionAt(lines, offset);
   };
 }
@@ -76,13 +76,45 @@ export function positions(text: string): (path: readonly (string | number)[], at
  *  memory with ten lines. */
 const ALIASED_VALUES_MAX = 100_000;
 
-function parsed(text: string, lines: LineCounter): Document | undefined {
+/** As deep as a policy file may nest; no object of one nests deeper than ten. */
+const DEPTH_MAX = 500;
+
+/** As the package's own `parseDocument`, but for the depth. */
+function parsed(text: string, lines: LineCounter): Document | TooDeep {
+  const composer = new Composer({ version: '1.2', prettyErrors: false, lineCounter: lines, keepSourceTokens: false });
+  const parser = new BoundedParser(lines.addNewLine);
+  let whole: Document | undefined;
   try {
-    return parseDocument(text, { version: '1.2', prettyErrors: false, lineCounter: lines, keepSourceTokens: false });
+    for (const document of composer.compose(parser.parse(text), true, text.length)) {
+      if (whole) {
+        const [start, end] = document.range;
+        whole.errors.push(new YAMLParseError([start, end], 'MULTIPLE_DOCS', 'several documents'));
+        break;
+      }
+      whole = document;
+    }
   } catch (error) {
-    // The parser recurses once per level of nesting.
-    if (error instanceof RangeError) return undefined;
+    if (error instanceof TooDeep) return error;
     throw error;
+  }
+  return whole ?? new TooDeep(0);
+}
+
+class TooDeep extends Error {
+  readonly offset: number;
+
+  constructor(offset: number) {
+    super('nesting too deep');
+    this.offset = offset;
+  }
+}
+
+/** Composing recurses for each level of nesting, and V8 ends the whole process where a stack that is nearly full leaves
+ *  no room to compile a regular expression: so nesting is measured before anything recurses. */
+class BoundedParser extends Parser {
+  override *next(source: string): Generator<CST.Token, void> {
+    yield* super.next(source);
+    if (this.stack.length > DEPTH_MAX) throw new TooDeep(this.offset);
   }
 }
 
