@@ -116,32 +116,41 @@ async function linkGroups(linking: Linking): Promise<void> {
     await linkRuleSet(group, linking);
     await pause();
   }
-  await findCycles(linking);
+  await followGroups(linking);
 }
 
 /** Looks for circles depth first, without recursion: groups may nest as deeply as anybody likes. */
-async function findCycles({ set, lookups, report, pause }: Linking): Promise<void> {
-  const done = new Set<GroupObject>();
+async function followGroups({ set, lookups, report, pause }: Linking): Promise<void> {
+  /** Of groups that are followed to their ends: how many levels they have, their own included. */
+  const done = new Map<GroupObject, number>();
   for (const start of set.groups) {
     if (done.has(start)) continue;
     const open = new Set<GroupObject>([start]);
-    const stack = [{ group: start, references: groupReferences(start) }];
+    const stack: Followed[] = [followed(start)];
     for (let top = stack.at(-1); top; top = stack.at(-1)) {
       const reference = top.references.pop();
       if (!reference) {
         stack.pop();
         open.delete(top.group);
-        done.add(top.group);
+        done.set(top.group, top.levels);
+        const above = stack.at(-1);
+        if (above?.followed) deepen(above, top.levels, above.followed, report);
         continue;
       }
       const target = groupOf(reference, lookups);
-      if (!target || done.has(target)) continue;
+      if (!target) continue;
+      const levels = done.get(target);
+      if (levels !== undefined) {
+        deepen(top, levels, reference, report);
+        continue;
+      }
       if (open.has(target)) {
         report(cycle(top.group, target, reference));
         continue;
       }
       open.add(target);
-      stack.push({ group: target, references: groupReferences(target) });
+      top.followed = reference;
+      stack.push(followed(target));
     }
     await pause();
   }
@@ -152,6 +161,38 @@ function groupReferences(group: GroupObject): RuleObject[] {
   return rulesOf(group)
     .filter(({ word }) => word === 'group')
     .toReversed();
+}
+
+/** Judging recurses for each level. */
+const GROUP_LEVELS_MAX = 250;
+
+interface Followed {
+  readonly group: GroupObject;
+  /** Those that are not followed yet. */
+  readonly references: RuleObject[];
+  /** The one that is being followed. */
+  followed: RuleObject | undefined;
+  /** Of what is followed already, with its own. */
+  levels: number;
+}
+
+function followed(group: GroupObject): Followed {
+  return { group, references: groupReferences(group), followed: undefined, levels: 1 };
+}
+
+/** Reported where the level is that is one too many, and not for all that lies above it. */
+function deepen(above: Followed, levels: number, reference: RuleObject, report: Report): void {
+  const wasFine = above.levels <= GROUP_LEVELS_MAX;
+  above.levels = Math.max(above.levels, levels + 1);
+  if (!wasFine || above.levels !== GROUP_LEVELS_MAX + 1) return;
+  report(
+    fault(
+      at(reference.place, 'group'),
+      'group_too_deep',
+      `expected groups in groups at most ${GROUP_LEVELS_MAX} levels deep, found ${quoted(above.group.name)} on top of as many`,
+      'name the inner groups directly',
+    ),
+  );
 }
 
 function cycle(from: GroupObject, to: GroupObject, reference: RuleObject): Fault {

@@ -51,6 +51,7 @@ const CODES = [
   'flow_empty',
   'flow_unknown',
   'group_cycle',
+  'group_too_deep',
   'group_unknown',
   'header_invalid',
   'id_duplicate',
