@@ -4,6 +4,7 @@ import { refusalWords } from '../envoy/bodies.ts';
 import type { RefusalOutcome } from '../envoy/bodies.ts';
 import { decideStated } from '../cases/stated.ts';
 import type { StatedAgainst, StatedDecision } from '../cases/stated.ts';
+import { parseJson } from '../policy/json.ts';
 import { createPause } from '../shared/pause.ts';
 import { readEvaluation } from './authzen-request.ts';
 import type { Evaluation } from './authzen-request.ts';
@@ -197,16 +198,20 @@ function semanticOf(value: unknown): Semantic | { readonly wrong: string } {
   return known ?? { wrong: `options.evaluations_semantic: expected ${SEMANTICS.join(', ')}` };
 }
 
+const NO_JSON = 'expected a JSON object that gives each key once and nests at most 500 levels, found none';
+
 function bodyOf({ headers, body }: AdminRequest): { readonly value: JsonObject } | { readonly wrong: string } {
   const type = headers['content-type']?.split(';')[0]?.trim().toLowerCase();
   if (type !== 'application/json') return { wrong: 'expected content-type: application/json' };
-  let value: unknown;
+  let text: string;
   try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
+    text = new TextDecoder('utf-8', { fatal: true }).decode(body);
   } catch {
-    return { wrong: 'expected a JSON object, found no JSON' };
+    return { wrong: NO_JSON };
   }
-  return isObject(value) ? { value } : { wrong: 'expected a JSON object' };
+  const parsed = parseJson(text);
+  if (!parsed) return { wrong: NO_JSON };
+  return isObject(parsed.data) ? { value: parsed.data } : { wrong: 'expected a JSON object' };
 }
 
 function isObject(value: unknown): value is JsonObject {

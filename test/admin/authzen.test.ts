@@ -188,6 +188,8 @@ const login = (properties: object): object => ({ ...ANN, properties });
 const PASSWORD = { amr: ['pwd'], auth_time: '2026-03-04T14:29:00Z' };
 const TWO = { amr: ['pwd', 'otp'], auth_time: NOW_MS / 1000 - 60 };
 
+const NO_JSON = 'expected a JSON object that gives each key once and nests at most 500 levels, found none';
+
 describe('one evaluation', () => {
   it.each<[string, object, boolean, string]>([
     ['a user whom a policy lets in', { subject: login(PASSWORD) }, true, 'policy_allowed'],
@@ -439,8 +441,10 @@ describe('one evaluation', () => {
     ['a service that nobody has', evaluation({ subject: { type: 'service', id: 'x' } }), 'request.service_token: '],
     ['a list', [], 'expected a JSON object'],
     ['text', '"x"', 'expected a JSON object'],
-    ['no JSON', '{', 'expected a JSON object, found no JSON'],
-    ['nothing', '', 'expected a JSON object, found no JSON'],
+    ['no JSON', '{', NO_JSON],
+    ['nothing', '', NO_JSON],
+    ['a key twice', '{"subject":{},"subject":{}}', NO_JSON],
+    ['nesting without end', `{"subject":${'['.repeat(100_000)}${']'.repeat(100_000)}}`, NO_JSON],
   ])('is refused with 400 and a message: %s', async (_, body, message) => {
     for (const path of ['/access/v1/evaluation', '/access/v1/evaluations']) {
       const { status, text, headers } = await post(path, body, { 'x-request-id': 'r-1' });
