@@ -10,6 +10,18 @@ const target = join(root, 'docs/reference');
 const main = join(root, 'dist/main.js');
 const { REASONS } = await import('../dist/model/decision.js');
 
+/** Licences that ask for no more than to be named. */
+const PERMISSIVE = new Set([
+  'MIT',
+  'ISC',
+  'Apache-2.0',
+  'BSD-2-Clause',
+  'BSD-3-Clause',
+  'BlueOak-1.0.0',
+  '0BSD',
+  '(Apache-2.0 AND BSD-3-Clause)',
+]);
+
 const NOTE = '<!-- Written by docs/generate.mjs; do not edit: run `npm run generate`. -->';
 
 const pages = {
@@ -18,6 +30,7 @@ const pages = {
   'reasons.md': reasonsPage(),
   'faults.md': faultsPage(),
   'commands.md': commandsPage(),
+  'licences.md': licencesPage(),
 };
 
 const isCheck = process.argv.includes('--check');
@@ -244,4 +257,25 @@ function commandsPage() {
   if (!names.includes('serve')) throw new Error(`expected commands in the help, found ${names.join(', ')}`);
   const blocks = names.map((name) => `## postern ${name}\n\n\`\`\`\n${postern(name, '--help').trimEnd()}\n\`\`\``);
   return page('Commands', `\`\`\`\n${help.trimEnd()}\n\`\`\``, ...blocks);
+}
+
+/** Packages that are installed with Postern, by licence. Throws for a licence that asks for more than to be named. */
+function licencesPage() {
+  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
+  const byLicence = new Map();
+  for (const [path, { version, license, dev }] of Object.entries(packages)) {
+    if (path === '' || dev) continue;
+    if (!PERMISSIVE.has(license))
+      throw new Error(`${path} has the licence ${license}, which is not known to be permissive`);
+    const names = byLicence.get(license) ?? [];
+    byLicence.set(license, [...names, `${path.replace(/^.*node_modules\//, '')} ${version}`]);
+  }
+  const rows = [...byLicence]
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .map(([licence, names]) => [licence, [...new Set(names)].toSorted().join(', ')]);
+  return page(
+    'Licences',
+    'Postern is under Apache-2.0. What is installed with it, from the lockfile; all of it is permissive.',
+    table(['licence', 'packages'], rows),
+  );
 }

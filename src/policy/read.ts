@@ -134,7 +134,9 @@ function createShapingThread(): ShapingThread {
   let worker: Worker | undefined;
   let ending: NodeJS.Timeout | undefined;
   return {
-    canRun: extension === '.js' || (process.features as { readonly typescript?: unknown }).typescript === 'strip',
+    canRun:
+      (extension === '.js' || (process.features as { readonly typescript?: unknown }).typescript === 'strip') &&
+      mayStartThreads(),
     async shape(name, bytes) {
       clearTimeout(ending);
       worker ??= new Worker(new URL(`./read-worker${extension}`, import.meta.url));
@@ -160,6 +162,12 @@ function createShapingThread(): ShapingThread {
       }, THREAD_RESTS_MS).unref();
     },
   };
+}
+
+/** False under Node's permission model where `--allow-worker` is not given: what is large is then read in slices here. */
+function mayStartThreads(): boolean {
+  const { permission } = process as { readonly permission?: { has(scope: string): boolean } };
+  return permission?.has('worker') !== false;
 }
 
 function received(worker: Worker, file: ToThread): Promise<ShapedFile> {
