@@ -57,6 +57,15 @@ export function writeConfig({ jwks, applications = 1, entries = 0 }) {
   return folder;
 }
 
+/** Writes a config folder with one application whose allow policy has a rule of each of the 26 types: what lets ann in
+ *  is included, everything else excluded, so that each is judged by every check. */
+export function writeAllTypes({ jwks }) {
+  const folder = writeConfig({ jwks });
+  writeFileSync(join(folder, 'postern.yaml'), `${SETTINGS}${ALL_TYPES_SETTINGS}`);
+  writeFileSync(join(folder, 'policies/0000.yaml'), ALL_TYPES);
+  return folder;
+}
+
 /** Writes all policy files; `extra` names one more host, last, so that a changed set can be told by its answer. */
 export function writePolicies(folder, { applications, entries = 0, extra }) {
   for (let first = 0; first < applications; first += 100) {
@@ -77,7 +86,9 @@ export function writePolicies(folder, { applications, entries = 0, extra }) {
 
 const SETTINGS = `
 identity:
-  providers: [{ id: ${PROVIDER}, name: IdP, type: oidc }]
+  providers:
+    - { id: ${PROVIDER}, name: IdP, type: oidc }
+    - { id: 22222222-2222-4222-8222-222222222222, name: Other, type: okta }
   tokens:
     - issuer: ${ISSUER}
       audiences: [orders]
@@ -129,6 +140,72 @@ function hex(number) {
 function range(index) {
   return `10.${index >> 8}.${index & 255}.0/24`;
 }
+
+const OTHER = '22222222-2222-4222-8222-222222222222';
+const LINKED = '9a4b2f0e-3f55-4a57-9b0e-ffffffffffff';
+const GROUP = '8f1c0000-0000-4000-8000-000000000001';
+const EMAILS = '5a6b0000-0000-4000-8000-000000000001';
+const ADDRESSES = '5a6b0000-0000-4000-8000-000000000002';
+const TOKEN = '3537a672-e4d8-4d89-aab9-26cb622918a1';
+const ACCOUNT = '023e105f4ecef8ad9ca31a8372d0c353';
+const ENDPOINT = 'http://127.0.0.1:9';
+
+const ALL_TYPES_SETTINGS = `geo: { headers: { country: cf-ipcountry } }
+external_evaluation: { allow_hosts: ['127.0.0.1:9'], timeout_ms: 100 }
+admin: { accounts: [${ACCOUNT}] }
+`;
+
+const ofProvider = (rest) => `{ ${rest}, identity_provider_id: ${PROVIDER} }`;
+const EXCLUDED = [
+  `group: { id: ${GROUP} }`,
+  'any_valid_service_token: {}',
+  `auth_context: ${ofProvider('id: x, ac_id: c1')}`,
+  'auth_method: { auth_method: sms }',
+  `azureAD: ${ofProvider('id: 7b9e5c5e-7f0c-4d3e-9d55-4c2f0f6f0a11')}`,
+  'certificate: {}',
+  'common_name: { common_name: api }',
+  'geo: { country_code: KP }',
+  'device_posture: { integration_uid: u }',
+  `email_list: { id: ${EMAILS} }`,
+  'email: { email: mallory@example.com }',
+  `github-organization: ${ofProvider('name: acme')}`,
+  `gsuite: ${ofProvider('email: eng@example.com')}`,
+  `login_method: { id: ${OTHER} }`,
+  `ip_list: { id: ${ADDRESSES} }`,
+  'ip: { ip: 198.51.100.0/24 }',
+  `okta: ${ofProvider('name: nobody')}`,
+  `saml: ${ofProvider('attribute_name: dept, attribute_value: none')}`,
+  `oidc: ${ofProvider('claim_name: dept, claim_value: none')}`,
+  `service_token: { token_id: ${TOKEN} }`,
+  `linked_app_token: { app_uid: ${LINKED} }`,
+  'user_risk_score: { user_risk_score: [high] }',
+  `cloudflare_account_member: { account_id: ${ACCOUNT} }`,
+];
+const INCLUDED = [
+  'everyone: {}',
+  'email_domain: { domain: example.com }',
+  // Nobody answers there, which is known for a second at a time.
+  `external_evaluation: { evaluate_url: '${ENDPOINT}/check', keys_url: '${ENDPOINT}/keys' }`,
+];
+
+const ALL_TYPES = `applications:
+  - id: ${applicationId(0)}
+    name: Every type of rule
+    destinations: [app-0.example.com]
+    policies:
+      - name: Engineers
+        decision: allow
+        include: [${INCLUDED.map((rule) => `{ ${rule} }`).join(', ')}]
+        exclude: [${EXCLUDED.map((rule) => `{ ${rule} }`).join(', ')}]
+  - { id: ${LINKED}, name: Linked, aud: linked, policies: [] }
+groups: [{ id: ${GROUP}, name: Nobody, include: [{ email: { email: nobody@example.com } }] }]
+lists:
+  - { id: ${EMAILS}, name: E-mails, type: EMAIL, items: [{ value: nobody@example.com }] }
+  - { id: ${ADDRESSES}, name: Addresses, type: IP, items: [{ value: 198.51.100.7 }] }
+service_tokens: [{ id: ${TOKEN}, name: ci, client_id: ci.access, client_secret_sha256: ${'a'.repeat(64)} }]
+resource_rules:
+${resourceRule(0, 0)}
+`;
 
 /** The bytes of a CheckRequest of about 2 KB. `token` undefined: without one; `claims`: as Envoy's jwt_authn filter has
  *  verified them. */
