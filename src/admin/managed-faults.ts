@@ -2,7 +2,17 @@
 import type { LocatedFault } from '../policy/fault-text.ts';
 import type { PolicySet } from '../policy/objects.ts';
 import { ownerOf } from '../policy/owners.ts';
-import type { ManagedChange } from './managed.ts';
+import type { FileKey } from '../policy/shape.ts';
+
+/** An object to put in place of whatever its id had before, or to remove. */
+export interface ManagedChange {
+  /** The word of its list in a policy file. */
+  readonly key: FileKey;
+  /** Lower case; names the file. */
+  readonly id: string;
+  /** As it is written to the file, `id` among its members; undefined: removed. */
+  readonly object: Readonly<Record<string, unknown>> | undefined;
+}
 
 export interface PointedFault {
   readonly code: string;

@@ -14,7 +14,7 @@ import type { FileChange } from '../files.ts';
 import type { Logger } from '../log.ts';
 import type { Turns } from '../shared/turns.ts';
 import { pointedFault } from './managed-faults.ts';
-import type { PointedFault } from './managed-faults.ts';
+import type { ManagedChange, PointedFault } from './managed-faults.ts';
 import { removeLeftovers, writeManagedFile } from './managed-files.ts';
 import type { AdminCaller } from './server.ts';
 
@@ -29,16 +29,6 @@ export interface AdminRevision {
     readonly identity: { readonly providers: readonly ProviderObject[] };
   };
   locate(place: Place): Position;
-}
-
-/** An object to put in place of whatever its id had before, or to remove. */
-export interface ManagedChange {
-  /** The word of its list in a policy file. */
-  readonly key: FileKey;
-  /** Lower case; names the file. */
-  readonly id: string;
-  /** As it is written to the file, `id` among its members; undefined: removed. */
-  readonly object: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** What a write comes to, seen what runs when its turn has come. */
