@@ -128,16 +128,18 @@ function plot(samples, troubles) {
     );
     const drawnLines = Object.entries(lines).map(([name, read], number) => {
       const points = samples.map((one) => [x(one.atS), read(one)]);
-      // A gap where there is no value.
+      // A gap where there is no value, and a dot where one stands alone.
       const path = points
         .map(([at, value], place) =>
           value === undefined
             ? ''
-            : `${points[place - 1]?.[1] === undefined ? 'M' : 'L'}${at.toFixed(1)} ${y(value).toFixed(1)}`,
+            : points[place - 1]?.[1] === undefined
+              ? `M${at.toFixed(1)} ${y(value).toFixed(1)}h0`
+              : `L${at.toFixed(1)} ${y(value).toFixed(1)}`,
         )
         .join('');
       const color = COLORS[number];
-      return `<path d="${path}" fill="none" stroke="${color}"/><text x="${LEFT + 260 + number * 170}" y="${top - 8}" fill="${color}">${name}</text>`;
+      return `<path d="${path}" fill="none" stroke="${color}" stroke-width="2" stroke-linecap="round"/><text x="${LEFT + 260 + number * 170}" y="${top - 8}" fill="${color}">${name}</text>`;
     });
     const frame = `<rect x="${LEFT}" y="${top}" width="${WIDTH - LEFT - 10}" height="${HEIGHT}" fill="none" stroke="#888"/>`;
     return `<text x="${LEFT}" y="${top - 8}" font-weight="bold">${title}</text>${rules.join('')}${frame}${marks.join('')}${drawnLines.join('')}`;
