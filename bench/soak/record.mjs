@@ -57,11 +57,12 @@ ${table(
   ['counted', ''],
   [
     ['requests sent', state.sent],
+    ['of these: only one answer was right', state.certain],
     ['not sent, because too many were waiting', state.skipped],
     ['answered 503', state.unavailable],
     ['refused after a deadline had passed, with nothing down', state.late],
     ['wrong answers', state.wrong],
-    ['of these: let in', state.passes],
+    ['of the wrong ones: let in', state.passes],
   ],
 )}
 

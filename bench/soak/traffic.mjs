@@ -14,7 +14,17 @@ export function startTraffic({ replicas, kinds, facts, rate }) {
   const agent = new Agent({ keepAlive: true, maxSockets: IN_FLIGHT_MAX, scheduling: 'fifo' });
   const seen = new Map(kinds.map(({ name }) => [name, new Map()]));
   const streaks = new Map();
-  const state = { sent: 0, skipped: 0, wrong: 0, passes: 0, late: 0, unavailable: 0, examples: [], latencies: [] };
+  const state = {
+    sent: 0,
+    certain: 0,
+    skipped: 0,
+    wrong: 0,
+    passes: 0,
+    late: 0,
+    unavailable: 0,
+    examples: [],
+    latencies: [],
+  };
   const waiting = { count: 0 };
   const beganMs = performance.now();
 
@@ -24,6 +34,7 @@ export function startTraffic({ replicas, kinds, facts, rate }) {
     const all = combinations({ ...facts, up: replica.up }, fromMs, toMs);
     const right = new Set(all.flatMap((one) => kind.right({ ...one, isSteady: replica.isSteady })));
     if (all.some(({ up }) => up === 'down')) right.add(503);
+    if (right.size === 1) state.certain += 1;
     const { status } = answer;
     const counts = seen.get(kind.name);
     counts.set(status, (counts.get(status) ?? 0) + 1);
