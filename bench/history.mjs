@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { measureLatency } from './latency.mjs';
-import { mustAllow, requestBytes } from './material.mjs';
+import { median, mustAllow, requestBytes } from './material.mjs';
 import { startPostern } from './servers.mjs';
 
 const RATE = 500;
@@ -19,7 +19,7 @@ export const STORES =
   spawnSync('sh', ['-c', 'command -v redis-server']).status === 0 ? ['memory', 'redis'] : ['memory'];
 
 /** Latency at 500/s with and without history, in milliseconds, and what a user takes, in bytes. */
-export async function measureHistory(store, { users, seconds }) {
+export async function measureHistory(store, { users, rounds, seconds }) {
   const redis = store === 'redis' ? await startRedis() : undefined;
   const folder = writeFolder(redis?.url);
   const server = await startPostern(folder);
@@ -30,14 +30,23 @@ export async function measureHistory(store, { users, seconds }) {
     const after = await bytesUsed(server, redis);
     const random = randomUsers(users);
     const load = { rate: RATE, seconds };
-    const plain = await measureLatency(server, () => requestOf(random(), 'plain.example.com'), load);
-    const learned = await measureLatency(server, () => requestOf(random(), 'learned.example.com'), load);
-    return { plain, learned, userBytes: (after - before) / users };
+    // In turns, and medians: one bad second of the machine is one bad round.
+    const plain = [];
+    const learned = [];
+    for (let round = 0; round < rounds; round++) {
+      plain.push(await measureLatency(server, () => requestOf(random(), 'plain.example.com'), load));
+      learned.push(await measureLatency(server, () => requestOf(random(), 'learned.example.com'), load));
+    }
+    return { plain: medians(plain), learned: medians(learned), userBytes: (after - before) / users };
   } finally {
     server.stop();
     redis?.stop();
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+function medians(runs) {
+  return Object.fromEntries(Object.keys(runs[0]).map((name) => [name, median(runs.map((one) => one[name]))]));
 }
 
 function writeFolder(redisUrl) {

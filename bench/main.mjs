@@ -130,7 +130,7 @@ async function benchMemory() {
 async function benchHistory() {
   const users = isQuick ? 5_000 : 100_000;
   for (const store of STORES) {
-    const { plain, learned, userBytes } = await measureHistory(store, { users, seconds: isQuick ? 2 : 15 });
+    const { plain, learned, userBytes } = await measureHistory(store, { users, rounds: isQuick ? 1 : 9, seconds: 3 });
     const what = `${users.toLocaleString('en')} users in ${store}`;
     for (const [name, label] of PERCENTILES) {
       const isGoal = name === 'p99';

@@ -7,6 +7,7 @@ import { basename, dirname, isAbsolute, join, normalize, resolve, sep } from 'no
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fault, warning } from './model/fault.ts';
 import type { Fault, Place } from './model/fault.ts';
+import { flush } from './shared/flush.ts';
 
 /** The file of the config folder that holds the settings. */
 export const SETTINGS_FILE = 'postern.yaml';
@@ -781,7 +782,7 @@ async function writePrivately(path: string, content: string | Uint8Array): Promi
   const handle = await open(path, 'wx', 0o600);
   try {
     await handle.writeFile(content);
-    await handle.sync();
+    await flush(handle);
   } finally {
     await handle.close();
   }
@@ -790,7 +791,7 @@ async function writePrivately(path: string, content: string | Uint8Array): Promi
 async function flushFolder(path: string): Promise<void> {
   const handle = await open(path, constants.O_RDONLY);
   try {
-    await handle.sync();
+    await flush(handle);
   } finally {
     await handle.close();
   }

@@ -3,6 +3,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
 import { mkdir, open, readFile, readdir, rename, rmdir, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { flush } from '../shared/flush.ts';
 
 export interface FileWrite {
   /** Absolute. */
@@ -87,7 +88,7 @@ async function writeFlushed(path: string, bytes: Uint8Array): Promise<void> {
   const handle = await open(path, 'wx');
   try {
     await handle.writeFile(bytes);
-    await handle.sync();
+    await flush(handle);
   } finally {
     await handle.close();
   }
@@ -113,7 +114,7 @@ async function leaveNothing(temporary: string, made: readonly string[]): Promise
 async function flushFolder(path: string): Promise<void> {
   const handle = await open(path, constants.O_RDONLY);
   try {
-    await handle.sync();
+    await flush(handle);
   } finally {
     await handle.close();
   }
