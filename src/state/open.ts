@@ -2,7 +2,6 @@ import type { Finding } from '../shared/shape.ts';
 import { randomStateKeys } from './keys.ts';
 import type { StateKeys } from './keys.ts';
 import { createMemoryStore } from './memory.ts';
-import { createRedisStore } from './redis.ts';
 import type { StoreWatch } from './redis.ts';
 import type { State } from './state.ts';
 
@@ -37,6 +36,8 @@ export interface StateSecrets {
 export async function openState({ usersMax, redis, nowMs, monotonicMs, watch }: StateOptions): Promise<State> {
   if (!redis) return { store: createMemoryStore({ usersMax, nowMs }), keys: randomStateKeys() };
   const { keys, ...server } = redis;
+  // Its library takes a sixth of the time that loading the program takes, which nobody pays who keeps state in memory.
+  const { createRedisStore } = await import('./redis.ts');
   const store = createRedisStore({ ...server, monotonicMs, watch });
   let timer: NodeJS.Timeout | undefined;
   const soon = new Promise<void>((resolve) => {
