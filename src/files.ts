@@ -7,7 +7,8 @@ import { basename, dirname, isAbsolute, join, normalize, resolve, sep } from 'no
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fault, warning } from './model/fault.ts';
 import type { Fault, Place } from './model/fault.ts';
-import { flush } from './shared/flush.ts';
+import { flush, flushFolder } from './shared/flush.ts';
+import { byText } from './shared/order.ts';
 
 /** The file of the config folder that holds the settings. */
 export const SETTINGS_FILE = 'postern.yaml';
@@ -786,19 +787,6 @@ async function writePrivately(path: string, content: string | Uint8Array): Promi
   } finally {
     await handle.close();
   }
-}
-
-async function flushFolder(path: string): Promise<void> {
-  const handle = await open(path, constants.O_RDONLY);
-  try {
-    await flush(handle);
-  } finally {
-    await handle.close();
-  }
-}
-
-function byText(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 function codeOf(error: unknown): string {

@@ -6,6 +6,7 @@ import { readIdentity, readStatedRequest } from '../cases/shape.ts';
 import type { Statement, StatedIdentity, StatedRequest } from '../cases/shape.ts';
 import type { Fault, Place, Report } from '../model/fault.ts';
 import { normalEmail } from '../shared/email.ts';
+import { isObject } from '../shared/object.ts';
 
 /** One evaluation, read and found to name nothing that the revision does not have. */
 export interface Evaluation {
@@ -206,8 +207,4 @@ function picked(from: JsonObject, keys: readonly string[]): JsonObject {
 
 function withoutUndefined(value: JsonObject): JsonObject {
   return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined));
-}
-
-function isObject(value: unknown): value is JsonObject {
-  return value !== null && typeof value === 'object' && !Array.isArray(value);
 }

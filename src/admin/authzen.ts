@@ -4,11 +4,13 @@ import { refusalWords } from '../envoy/bodies.ts';
 import type { RefusalOutcome } from '../envoy/bodies.ts';
 import { decideStated } from '../cases/stated.ts';
 import type { StatedAgainst, StatedDecision } from '../cases/stated.ts';
-import { parseJson } from '../policy/json.ts';
 import { createPause } from '../shared/pause.ts';
 import { readEvaluation } from './authzen-request.ts';
 import type { Evaluation } from './authzen-request.ts';
+import { REFUSAL_STATUS } from './server.ts';
 import type { AdminGroup, AdminRequest, AdminResponse, AdminRoute, Refusal } from './server.ts';
+import { isObject } from '../shared/object.ts';
+import { jsonBody } from './json-body.ts';
 
 export interface AuthzenOptions {
   /** The revision that decides, asked for once per request. */
@@ -30,7 +32,7 @@ export function authzenApi(options: AuthzenOptions): AdminGroup {
         handle: (request) => evaluateAll(request, options),
       },
     ],
-    refuse: (refusal, request) => failed(STATUS_OF[refusal.kind], REFUSAL_TEXTS[refusal.kind], request),
+    refuse: (refusal, request) => failed(REFUSAL_STATUS[refusal.kind], REFUSAL_TEXTS[refusal.kind], request),
   };
 }
 
@@ -64,15 +66,6 @@ const EVALUATIONS_MAX = 1_000;
 const SEMANTICS = ['execute_all', 'deny_on_first_deny', 'permit_on_first_permit'] as const;
 type Semantic = (typeof SEMANTICS)[number];
 const DEFAULTED = ['subject', 'action', 'resource', 'context'] as const;
-
-const STATUS_OF: Readonly<Record<Refusal['kind'], number>> = {
-  unauthenticated: 401,
-  forbidden: 403,
-  not_found: 404,
-  method_not_allowed: 405,
-  too_large: 413,
-  failed: 500,
-};
 
 const REFUSAL_TEXTS: Readonly<Record<Refusal['kind'], string>> = {
   unauthenticated: 'expected an admin token as Authorization: Bearer',
@@ -203,19 +196,9 @@ const NO_JSON = 'expected a JSON object that gives each key once and nests at mo
 function bodyOf({ headers, body }: AdminRequest): { readonly value: JsonObject } | { readonly wrong: string } {
   const type = headers['content-type']?.split(';')[0]?.trim().toLowerCase();
   if (type !== 'application/json') return { wrong: 'expected content-type: application/json' };
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(body);
-  } catch {
-    return { wrong: NO_JSON };
-  }
-  const parsed = parseJson(text);
-  if (!parsed) return { wrong: NO_JSON };
-  return isObject(parsed.data) ? { value: parsed.data } : { wrong: 'expected a JSON object' };
-}
-
-function isObject(value: unknown): value is JsonObject {
-  return value !== null && typeof value === 'object' && !Array.isArray(value);
+  const read = jsonBody(body);
+  if ('data' in read) return { value: read.data };
+  return { wrong: read.wrong === 'bytes' || read.wrong === 'json' ? NO_JSON : 'expected a JSON object' };
 }
 
 /** A host that may stand in a URL: nothing of a request is put into one unread. */

@@ -1,9 +1,8 @@
 /** Files that the admin APIs write: whole, or not at all. */
 import { createHash, randomUUID } from 'node:crypto';
-import { constants } from 'node:fs';
 import { mkdir, open, readFile, readdir, rename, rmdir, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { flush } from '../shared/flush.ts';
+import { flush, flushFolder } from '../shared/flush.ts';
 
 export interface FileWrite {
   /** Absolute. */
@@ -109,13 +108,4 @@ async function leaveNothing(temporary: string, made: readonly string[]): Promise
   await unlink(temporary).catch(() => undefined);
   // One that somebody has put something into meanwhile stays.
   for (const folder of made.toReversed()) await rmdir(folder).catch(() => undefined);
-}
-
-async function flushFolder(path: string): Promise<void> {
-  const handle = await open(path, constants.O_RDONLY);
-  try {
-    await flush(handle);
-  } finally {
-    await handle.close();
-  }
 }

@@ -108,6 +108,16 @@ export interface AdminServer {
   stop(graceMs?: number): Promise<void>;
 }
 
+/** The plain status of a refusal. */
+export const REFUSAL_STATUS: Readonly<Record<Refusal['kind'], number>> = {
+  unauthenticated: 401,
+  forbidden: 403,
+  not_found: 404,
+  method_not_allowed: 405,
+  too_large: 413,
+  failed: 500,
+};
+
 /** Bodies above this are refused. */
 export const BODY_MAX_BYTES = 4 * 1024 * 1024;
 
@@ -293,19 +303,10 @@ function pageScope({ loopback }: Site, tokens: readonly AdminToken[]): 'open' | 
 function refused(group: RoutedGroup, refusal: Refusal, request: AdminRequest): AdminResponse {
   const challenge: Readonly<Record<string, string>> =
     refusal.kind === 'unauthenticated' ? { 'www-authenticate': 'Bearer' } : {};
-  if (!group.refuse) return { status: STATUS_OF[refusal.kind], headers: challenge };
+  if (!group.refuse) return { status: REFUSAL_STATUS[refusal.kind], headers: challenge };
   const response = group.refuse(refusal, request);
   return { ...response, headers: { ...challenge, ...response.headers } };
 }
-
-const STATUS_OF: Readonly<Record<Refusal['kind'], number>> = {
-  unauthenticated: 401,
-  forbidden: 403,
-  not_found: 404,
-  method_not_allowed: 405,
-  too_large: 413,
-  failed: 500,
-};
 
 function allowed(methods: readonly string[]): string {
   return [...new Set(methods.flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method])))].join(', ');

@@ -2,7 +2,6 @@
  *  `user_risk_score` compares where `risk_scores.from` is `state`. A user is named by `issuer` and `subject`, as his
  *  tokens have them, or by `email` where trusted headers name him. */
 import type { Logger } from '../log.ts';
-import { parseJson } from '../policy/json.ts';
 import { normalEmail } from '../shared/email.ts';
 import type { Hashes } from '../state/keys.ts';
 import type { State } from '../state/state.ts';
@@ -10,6 +9,7 @@ import { StateError } from '../state/store.ts';
 import type { RiskLevelSet } from '../state/store.ts';
 import { failure, json, refused } from './entrust/answers.ts';
 import type { AdminGroup, AdminRequest, AdminResponse } from './server.ts';
+import { jsonBody } from './json-body.ts';
 
 export interface StateApiOptions {
   readonly state: State;
@@ -136,24 +136,13 @@ const PARAMETERS: readonly string[] = ['issuer', 'subject', 'email'];
 const LEVELS: readonly unknown[] = ['low', 'medium', 'high'] satisfies readonly RiskLevelSet[];
 
 function levelIn(body: Uint8Array): RiskLevelSet | AdminResponse {
-  const data = objectIn(body);
-  if (!data) return failure(400, 'body_malformed', 'expected a JSON object such as {"level": "high"}');
-  const unknown = Object.keys(data).find((key) => key !== 'level');
+  const sent = jsonBody(body);
+  if ('wrong' in sent) return failure(400, 'body_malformed', 'expected a JSON object such as {"level": "high"}');
+  const unknown = Object.keys(sent.data).find((key) => key !== 'level');
   if (unknown !== undefined) return failure(400, 'key_unknown', 'expected level alone', [`/${pointed(unknown)}`]);
-  const { level } = data;
+  const { level } = sent.data;
   if (level === undefined) return failure(400, 'key_missing', 'expected the key level, found none', ['/level']);
   return isLevel(level) ? level : failure(400, 'risk_level_invalid', 'expected low, medium or high', ['/level']);
-}
-
-function objectIn(body: Uint8Array): Readonly<Record<string, unknown>> | undefined {
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(body);
-  } catch {
-    return undefined;
-  }
-  const data = parseJson(text)?.data;
-  return typeof data === 'object' && data !== null && !Array.isArray(data) ? { ...data } : undefined;
 }
 
 function isLevel(value: unknown): value is RiskLevelSet {

@@ -8,6 +8,7 @@ import { canonicalHost } from '../shared/host.ts';
 import { canonicalPath } from '../shared/path.ts';
 import { Reader } from './wire.ts';
 import type { Span } from './wire.ts';
+import { isObject } from '../shared/object.ts';
 
 /** Reads one CheckRequest. The bytes are kept and read later too, so they must not be written to afterwards.
  *  @returns The request, or why it is answered 400: no HTTP part, a method, path or host that is none or that two
@@ -565,7 +566,7 @@ function readValue(reader: Reader, before: unknown, end: number, depth: number):
         value = reader.int64(end) !== 0;
         break;
       case TAG.value.struct: {
-        const data = isData(value) ? value : (Object.create(null) as Data);
+        const data = isObject(value) ? value : (Object.create(null) as Data);
         readStruct(reader, data, reader.length(end).end, depth + 1);
         value = data;
         break;
@@ -589,10 +590,6 @@ function readList(reader: Reader, list: unknown[], end: number, depth: number): 
     if (tag === TAG.list.values) list.push(readValue(reader, null, reader.length(end).end, depth));
     else reader.skip(tag, end);
   }
-}
-
-function isData(value: unknown): value is Data {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function malformed(why: string): RequestRefusal {

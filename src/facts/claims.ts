@@ -1,6 +1,7 @@
 /** From the claims of a token, or of a payload that Envoy verified, to an identity. */
 import type { Identity, IdentityGroup } from '../model/identity.ts';
 import { normalEmail } from '../shared/email.ts';
+import { isObject } from '../shared/object.ts';
 
 /** Claims by name, as JSON had them. Only own members are ever read. */
 export type Claims = Readonly<Record<string, unknown>>;
@@ -122,11 +123,6 @@ export function audiencesOf(claims: Claims): readonly string[] | undefined {
 /** A claim of that literal name; undefined: none. */
 export function own(claims: Claims, name: string): unknown {
   return Object.hasOwn(claims, name) ? claims[name] : undefined;
-}
-
-/** A JSON object: neither a list nor null. */
-export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return value !== null && typeof value === 'object' && !Array.isArray(value);
 }
 
 /** Groups in all the forms that providers send. `providerType` undefined: not known. `inexact`: one could not be

@@ -4,7 +4,8 @@
 import { NOBODY } from '../model/identity.ts';
 import type { IdentityFact } from '../model/identity.ts';
 import type { RequestFacts } from '../model/request.ts';
-import { compileClaims, isObject } from './claims.ts';
+import { isObject } from '../shared/object.ts';
+import { compileClaims } from './claims.ts';
 import type { ClaimPaths, MapClaims, Provider, ProviderSource } from './claims.ts';
 import { timesWrong } from './token.ts';
 

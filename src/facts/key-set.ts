@@ -5,6 +5,7 @@ import type { KeyObject, SignatureAlgorithm } from '../shared/jose.ts';
 import type { Finding } from '../shared/shape.ts';
 import { createOutbound, OutboundError } from './outbound.ts';
 import type { Outbound } from './outbound.ts';
+import { isObject } from '../shared/object.ts';
 
 /** One public key of a set. */
 export interface VerificationKey {
@@ -385,8 +386,4 @@ function scheduleUnreferenced(run: () => void, delayMs: number): () => void {
   return () => {
     clearTimeout(timer);
   };
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return value !== null && typeof value === 'object' && !Array.isArray(value);
 }

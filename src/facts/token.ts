@@ -5,7 +5,8 @@ import { createCache } from '../shared/cache.ts';
 import type { Cache, CacheOptions } from '../shared/cache.ts';
 import { hasSignature, isSignatureAlgorithm } from '../shared/jose.ts';
 import type { SignatureAlgorithm } from '../shared/jose.ts';
-import { audiencesOf, isObject, own } from './claims.ts';
+import { isObject } from '../shared/object.ts';
+import { audiencesOf, own } from './claims.ts';
 import type { Claims } from './claims.ts';
 import type { KeyLookup, KeySet, KeySource } from './key-set.ts';
 

@@ -1,6 +1,7 @@
 import type { Fault, Position } from '../model/fault.ts';
 import { createLocator } from './places.ts';
 import type { KnownPositions } from './places.ts';
+import { byText } from '../shared/order.ts';
 
 /** A fault whose line and column are known. */
 export interface LocatedFault {
@@ -66,10 +67,6 @@ export function faultText({ fault, position }: LocatedFault, color = false): str
 const BOLD = 1;
 const RED = 31;
 const YELLOW = 33;
-
-function byText(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
-}
 
 /** What users wrote may hold line breaks or terminal controls; a fault is two lines and changes no terminal. */
 function printable(text: string): string {

@@ -20,7 +20,6 @@ import {
   durationText,
   headerName,
   ignored,
-  isData,
   missingKey,
   readRuleSet,
   shapedParts,
@@ -30,6 +29,7 @@ import {
   wholeFrom,
 } from './shape-parts.ts';
 import type { Data } from './shape-parts.ts';
+import { isObject } from '../shared/object.ts';
 
 const unsupported = (what: string): z.ZodOptional<z.ZodUnknown> =>
   z.unknown().describe(`${what} Postern cannot do this: anything but off is a fault.`).optional();
@@ -261,11 +261,11 @@ const isNothing = (value: unknown): boolean =>
   value === false ||
   value === '' ||
   (Array.isArray(value) && value.length === 0) ||
-  (isData(value) && Object.values(value).every(isNothing));
+  (isObject(value) && Object.values(value).every(isNothing));
 
 const MFA: Unsupported = {
   key: 'mfa_config',
-  isOff: (value) => isNothing(value) || (isData(value) && value['mfa_disabled'] === true),
+  isOff: (value) => isNothing(value) || (isObject(value) && value['mfa_disabled'] === true),
   code: 'mfa_unsupported',
   found: 'a multi-factor step of Cloudflare',
   mend: 'require { auth_method: { auth_method: mfa } }, or protect the application by a resource rule',
@@ -321,14 +321,14 @@ const APPLICATION_UNSUPPORTED: readonly Unsupported[] = [
   },
   {
     key: 'oauth_configuration',
-    isOff: (value) => isNothing(value) || (isData(value) && value['enabled'] === false),
+    isOff: (value) => isNothing(value) || (isObject(value) && value['enabled'] === false),
     code: 'setting_unsupported',
     found: 'Access as an OAuth server',
     mend: 'remove oauth_configuration',
   },
   {
     key: 'scim_config',
-    isOff: (value) => isNothing(value) || (isData(value) && value['enabled'] !== true),
+    isOff: (value) => isNothing(value) || (isObject(value) && value['enabled'] !== true),
     code: 'setting_unsupported',
     found: 'provisioning by SCIM',
     mend: 'set scim_config.enabled to false',
@@ -445,7 +445,9 @@ function readPolicies(raw: unknown, place: Place, report: Report): readonly (Pol
 /** `{ id }`, with `precedence` beside it or not. */
 function isReferenceData(item: unknown): item is Data {
   return (
-    isData(item) && Object.hasOwn(item, 'id') && Object.keys(item).every((key) => key === 'id' || key === 'precedence')
+    isObject(item) &&
+    Object.hasOwn(item, 'id') &&
+    Object.keys(item).every((key) => key === 'id' || key === 'precedence')
   );
 }
 
@@ -474,7 +476,7 @@ const SOURCES = ['header', 'query', 'body'] as const;
 
 function readTransaction(raw: unknown, place: Place, report: Report): readonly TransactionDetailObject[] {
   const details: TransactionDetailObject[] = [];
-  for (const [name, item] of isData(raw) ? Object.entries(raw) : []) {
+  for (const [name, item] of isObject(raw) ? Object.entries(raw) : []) {
     const here = at(place, name);
     const data = asData(item, here, report);
     if (!data) continue;

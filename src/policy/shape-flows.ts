@@ -6,8 +6,9 @@ import { at, fault, warning } from '../model/fault.ts';
 import type { Place, Report } from '../model/fault.ts';
 import { MAX_NAME, exactObject, flag, id, isId, listOf, listed, shaped, text, word, z } from '../shared/shape.ts';
 import type { AcrObject, AuthenticatorObject, FlowObject, FlowUse, Mention } from './objects.ts';
-import { acrText, asData, ignored, isData, missingKey, shapedParts, wholeFrom } from './shape-parts.ts';
+import { acrText, asData, ignored, missingKey, shapedParts, wholeFrom } from './shape-parts.ts';
 import type { Data } from './shape-parts.ts';
+import { isObject } from '../shared/object.ts';
 
 const LOGIN_FLOWS = ['USER_LOGIN', 'SMART_LOGIN', 'IDP_LOGIN', 'PASSKEY_LOGIN', 'USER_CERTIFICATE_LOGIN'] as const;
 
@@ -125,7 +126,7 @@ export function shapeAuthenticator(raw: unknown, place: Place, report: Report): 
   const data = asData(raw, place, report);
   if (!data) return undefined;
   const parts = shapedParts(authenticatorShape, data, place, report);
-  for (const name of isData(data['acr']) ? Object.keys(data['acr']) : []) {
+  for (const name of isObject(data['acr']) ? Object.keys(data['acr']) : []) {
     shaped(ACR, name, { file: place.file, path: [...place.path, 'acr', name], atKey: true }, report);
   }
   return {

@@ -8,6 +8,7 @@ import { nearest } from '../shared/nearest.ts';
 import { also, checkedText, flag, listOf, quoted, readText, shaped, z } from '../shared/shape.ts';
 import type { Finding, Shape, exactObject } from '../shared/shape.ts';
 import type { RuleSetObject } from './objects.ts';
+import { isObject } from '../shared/object.ts';
 
 /** An object of a file, without nulls. */
 export type Data = Readonly<Record<string, unknown>>;
@@ -17,13 +18,9 @@ export type ObjectShape = ReturnType<typeof exactObject>;
 
 type Parts<S extends ObjectShape> = Partial<z.output<S>>;
 
-export function isData(data: unknown): data is Data {
-  return data !== null && typeof data === 'object' && !Array.isArray(data);
-}
-
 /** The data as an object; otherwise a fault and undefined. */
 export function asData(data: unknown, place: Place, report: Report): Data | undefined {
-  if (isData(data)) return data;
+  if (isObject(data)) return data;
   shaped(ANY_OBJECT, data, place, report);
   return undefined;
 }

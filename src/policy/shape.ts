@@ -17,10 +17,11 @@ import {
   shapeScimGroup,
   shapeServiceToken,
 } from './shape-groups.ts';
-import { asData, asList, isData, unknownKey } from './shape-parts.ts';
+import { asData, asList, unknownKey } from './shape-parts.ts';
 import type { Data } from './shape-parts.ts';
 import { riskEngineShape, shapeRiskEngine, shapeTransactionRule, transactionRuleShape } from './shape-risk.ts';
 import { resourceRuleShape, shapeResourceRule } from './shape-rules.ts';
+import { isObject } from '../shared/object.ts';
 
 /** The objects of one file, lists that may be added to. */
 export type Objects = { -readonly [K in ObjectKind]: PolicySet[K][number][] };
@@ -182,7 +183,7 @@ interface Export {
 /** The items of an API's response: Cloudflare's envelope, or a list by itself, as Entrust answers. */
 function exportOf(data: unknown, root: Place): Export | undefined {
   if (Array.isArray(data)) return { items: data, place: root, placeOf: (index) => at(root, index) };
-  if (!isData(data) || !Object.hasOwn(data, 'result')) return undefined;
+  if (!isObject(data) || !Object.hasOwn(data, 'result')) return undefined;
   if (!Object.keys(data).every((key) => ENVELOPE.has(key))) return undefined;
   const result = data['result'];
   const place = at(root, 'result');
@@ -209,7 +210,7 @@ const MARKS: readonly (readonly [key: FileKey, isOne: (item: Data) => boolean])[
 
 function keyOfExport(items: readonly unknown[]): FileKey | undefined {
   if (items.length === 0) return undefined;
-  return MARKS.find(([, isOne]) => items.every((item) => isData(item) && isOne(item)))?.[0];
+  return MARKS.find(([, isOne]) => items.every((item) => isObject(item) && isOne(item)))?.[0];
 }
 
 function unclearExport(place: Place): Fault {

@@ -1,8 +1,10 @@
+import { byText } from './order.ts';
+
 /** JSON with the keys of objects in order, so that equal data is equal text. */
 export function canonical(data: unknown): string {
   return JSON.stringify(data, (_, value: unknown) =>
     value !== null && typeof value === 'object' && !Array.isArray(value)
-      ? Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)))
+      ? Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => byText(a, b)))
       : value,
   );
 }

@@ -1,3 +1,5 @@
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 
 /** Writes out what the system still holds of a file or folder. Under Node's permission model some releases forbid that
@@ -7,5 +9,15 @@ export async function flush(handle: FileHandle): Promise<void> {
     await handle.sync();
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'ERR_ACCESS_DENIED')) throw error;
+  }
+}
+
+/** The same of the names in a folder. */
+export async function flushFolder(path: string): Promise<void> {
+  const handle = await open(path, constants.O_RDONLY);
+  try {
+    await flush(handle);
+  } finally {
+    await handle.close();
   }
 }

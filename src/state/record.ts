@@ -1,6 +1,7 @@
 /** What is remembered of one user, as plain data: it can be written as JSON and read back. Nothing in it is in clear
  *  that tells who the user is, from which address he came or what his machine's cookie holds. */
 import type { LearnedPlace } from '../model/adaptive-facts.ts';
+import { isObject } from '../shared/object.ts';
 
 export interface UserRecord {
   /** Of this layout. A record of another form is not understood, and so not overwritten. */
@@ -137,10 +138,6 @@ function listOf<T>(value: unknown, read: (item: unknown) => T | undefined): read
 
 function textOf(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined;
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return value !== null && typeof value === 'object' && !Array.isArray(value);
 }
 
 function isTextOrAbsent(value: unknown): value is string | undefined {

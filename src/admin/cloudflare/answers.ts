@@ -132,9 +132,9 @@ export function timeText(epochMs: number): string {
   return `${new Date(epochMs).toISOString().slice(0, 19)}Z`;
 }
 
-/** A time of a policy file in that form; undefined stays so. */
-export function writtenTime(written: string | undefined): string | undefined {
-  const epochMs = Date.parse(written ?? '');
+/** A time of a policy file in that form; undefined where none is written. */
+export function writtenTime(written: unknown): string | undefined {
+  const epochMs = typeof written === 'string' ? Date.parse(written) : Number.NaN;
   return Number.isNaN(epochMs) ? undefined : timeText(epochMs);
 }
 

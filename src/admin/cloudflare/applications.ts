@@ -29,8 +29,8 @@ function applicationOut(application: ApplicationObject, set: PolicySet): Data {
     ...(destinations[0] ? { domain: destinations[0].uri, destinations } : {}),
     aud: written['aud'],
     policies: policiesOf(application, set),
-    created_at: writtenTime(textOf(written['created_at'])),
-    updated_at: writtenTime(textOf(written['updated_at'])),
+    created_at: writtenTime(written['created_at']),
+    updated_at: writtenTime(written['updated_at']),
   };
 }
 
@@ -78,8 +78,4 @@ function getPolicy(call: Call): AdminResponse {
 function applicationOf(call: Call): ApplicationObject | undefined {
   const wanted = idOf(call).toLowerCase();
   return call.revision.set.applications.find(({ id }) => id === wanted);
-}
-
-function textOf(value: unknown): string | undefined {
-  return typeof value === 'string' ? value : undefined;
 }

@@ -1,5 +1,5 @@
 /** What every endpoint of the Cloudflare API reads of a request before it does its own work. */
-import { parseJson } from '../../policy/json.ts';
+import { jsonBody } from '../json-body.ts';
 import type { AdminRevision, Managed } from '../managed.ts';
 import type { AdminCaller, AdminRequest, AdminResponse, AdminRoute } from '../server.ts';
 import { nearest } from '../../shared/nearest.ts';
@@ -58,19 +58,17 @@ export function bodyOf(
 ): Data | AdminRefusal {
   if (options.optional === true && request.body.length === 0) return {};
   const refuse = (text: string): AdminRefusal => refusal(invalid(revision.id, 'body_invalid', text));
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(request.body);
-  } catch {
-    return refuse('expected JSON in UTF-8, found bytes that are none');
-  }
-  const parsed = parseJson(text);
-  if (!parsed) return refuse('expected JSON that gives each key once and nests at most 500 levels, found none');
-  const { data } = parsed;
-  if (data === null || typeof data !== 'object' || Array.isArray(data))
-    return refuse(`expected a JSON object, found ${Array.isArray(data) ? 'a list' : 'none'}`);
-  return data as Data;
+  const body = jsonBody(request.body);
+  if ('data' in body) return body.data;
+  return refuse(BODY_PROBLEMS[body.wrong]);
 }
+
+const BODY_PROBLEMS = {
+  bytes: 'expected JSON in UTF-8, found bytes that are none',
+  json: 'expected JSON that gives each key once and nests at most 500 levels, found none',
+  list: 'expected a JSON object, found a list',
+  other: 'expected a JSON object, found none',
+} as const;
 
 /** What makes an answer stand in place of a value: no body that was sent can hold it. */
 const REFUSAL: unique symbol = Symbol('refusal');

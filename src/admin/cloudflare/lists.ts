@@ -36,8 +36,8 @@ function listOut(found: List): Data {
     description: written['description'],
     count: found.items.length,
     items: written['items'] ?? [],
-    created_at: writtenTime(textOf(written['created_at'])),
-    updated_at: writtenTime(textOf(written['updated_at'])),
+    created_at: writtenTime(written['created_at']),
+    updated_at: writtenTime(written['updated_at']),
   };
 }
 
@@ -168,8 +168,4 @@ function dated(sent: unknown, before: readonly unknown[], nowMs: number): unknow
 
 function valueOf(item: unknown): unknown {
   return item !== null && typeof item === 'object' && 'value' in item ? item.value : undefined;
-}
-
-function textOf(value: unknown): string | undefined {
-  return typeof value === 'string' ? value : undefined;
 }

@@ -36,8 +36,8 @@ export function policyOut(policy: PolicyObject, set: PolicySet, precedence?: num
     reusable: isReusable,
     ...(isReusable ? { app_count: uses(set).get(policy.id) ?? 0 } : {}),
     ...(precedence === undefined ? {} : { precedence }),
-    created_at: writtenTime(textOf(written['created_at'])),
-    updated_at: writtenTime(textOf(written['updated_at'])),
+    created_at: writtenTime(written['created_at']),
+    updated_at: writtenTime(written['updated_at']),
   };
 }
 
@@ -118,8 +118,4 @@ function uses(set: PolicySet): ReadonlyMap<string, number> {
     USES.set(set, known);
   }
   return known;
-}
-
-function textOf(value: unknown): string | undefined {
-  return typeof value === 'string' ? value : undefined;
 }

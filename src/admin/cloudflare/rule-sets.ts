@@ -3,6 +3,7 @@ import type { AdminRevision } from '../managed.ts';
 import type { AdminResponse } from '../server.ts';
 import { invalid } from './answers.ts';
 import type { Data } from './call.ts';
+import { isObject } from '../../shared/object.ts';
 
 /** The body with all three lists where they can be told, and provider rules with `identity_provider_id` where old
  *  clients wrote `connection_id`. Rules are otherwise kept as they are, right or wrong. */
@@ -32,18 +33,14 @@ function rules(written: unknown): unknown {
 }
 
 function rule(written: unknown): unknown {
-  if (!isData(written)) return written;
+  if (!isObject(written)) return written;
   const values = Object.entries(written);
-  if (!values.some(([, value]) => isData(value) && Object.hasOwn(value, 'connection_id'))) return written;
-  return Object.fromEntries(values.map(([word, value]) => [word, isData(value) ? renamed(value) : value]));
+  if (!values.some(([, value]) => isObject(value) && Object.hasOwn(value, 'connection_id'))) return written;
+  return Object.fromEntries(values.map(([word, value]) => [word, isObject(value) ? renamed(value) : value]));
 }
 
 function renamed(value: Data): Data {
   if (!Object.hasOwn(value, 'connection_id') || Object.hasOwn(value, 'identity_provider_id')) return value;
   const { connection_id: provider, ...rest } = value;
   return { ...rest, identity_provider_id: provider };
-}
-
-function isData(value: unknown): value is Data {
-  return value !== null && typeof value === 'object' && !Array.isArray(value);
 }

@@ -47,8 +47,8 @@ function tokenOut(token: Token): Data {
     expires_at: writtenTime(token.expires_at),
     client_secret_version: token.client_secret_version ?? 1,
     previous_client_secret_expires_at: writtenTime(token.previous_client_secret_expires_at),
-    created_at: writtenTime(textOf(token.written['created_at'])),
-    updated_at: writtenTime(textOf(token.written['updated_at'])),
+    created_at: writtenTime(token.written['created_at']),
+    updated_at: writtenTime(token.written['updated_at']),
   };
 }
 
@@ -213,8 +213,4 @@ function rotated(token: Token, secret: Secret, previousEnd: unknown, nowMs: numb
     previous_client_secret_sha256: token.client_secret_sha256,
     previous_client_secret_expires_at: previousEnd ?? timeText(nowMs),
   };
-}
-
-function textOf(value: unknown): string | undefined {
-  return typeof value === 'string' ? value : undefined;
 }

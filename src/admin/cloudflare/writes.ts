@@ -11,6 +11,7 @@ import type { AdminCaller, AdminResponse } from '../server.ts';
 import { invalid, notFound, timeText, writeRefused } from './answers.ts';
 import { isRefusal } from './call.ts';
 import type { AdminRefusal, Call, Data } from './call.ts';
+import { byText } from '../../shared/order.ts';
 
 /** Lists of a policy file that this API writes. */
 export type ManagedKey = 'groups' | 'service_tokens' | 'lists' | 'policies';
@@ -218,8 +219,4 @@ function definedElsewhere(
 
 function textOf(value: unknown): string {
   return typeof value === 'string' ? value : '';
-}
-
-function byText(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }

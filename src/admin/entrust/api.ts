@@ -1,7 +1,6 @@
 /** The part of Entrust's administration API that Postern answers on its admin port: resource rules in both versions, and
  *  what they name. Source: Entrust Identity as a Service, Administration API, ResourceRulesApi. */
 import { randomUUID } from 'node:crypto';
-import { parseJson } from '../../policy/json.ts';
 import type { FlowObject, PolicySet, ResourceRuleObject } from '../../policy/objects.ts';
 import { SYSTEM_FLOWS } from '../../policy/system-flows.ts';
 import { canonical } from '../../shared/canonical.ts';
@@ -11,6 +10,8 @@ import type { AdminCaller, AdminGroup, AdminRequest, AdminResponse, AdminRoute }
 import { failure, json, refused, writeRefused } from './answers.ts';
 import { isProblem, readParameters } from './parameters.ts';
 import type { Data, ReadParameters } from './parameters.ts';
+import { byText } from '../../shared/order.ts';
+import { jsonBody } from '../json-body.ts';
 
 export interface EntrustApiOptions {
   readonly managed: Managed;
@@ -244,16 +245,17 @@ function flowOut(flow: FlowObject): Data {
 }
 
 function parametersOf({ body }: AdminRequest, version: 1 | 2): ReadParameters | AdminResponse {
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(body);
-  } catch {
-    return failure(400, 'body_malformed', 'expected JSON in UTF-8, found bytes that are none');
+  const sent = jsonBody(body);
+  if ('wrong' in sent) {
+    return failure(
+      400,
+      'body_malformed',
+      sent.wrong === 'bytes'
+        ? 'expected JSON in UTF-8, found bytes that are none'
+        : 'expected a JSON object that gives each key once, found none',
+    );
   }
-  const data = parseJson(text)?.data;
-  if (typeof data !== 'object' || data === null || Array.isArray(data))
-    return failure(400, 'body_malformed', 'expected a JSON object that gives each key once, found none');
-  const read = readParameters(data as Data, version);
+  const read = readParameters(sent.data, version);
   return isProblem(read) ? failure(400, read.code, read.text, read.pointers) : read;
 }
 
@@ -312,8 +314,4 @@ function notFound(): AdminResponse {
 
 function nameOf({ name }: ResourceRuleObject): string {
   return `resource rule ${JSON.stringify(name)}`;
-}
-
-function byText(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }
