@@ -5,6 +5,7 @@ import type { Headers, RequestFacts } from '../model/request.ts';
 import { normalEmail } from '../shared/email.ts';
 import { readGroups } from './claims.ts';
 import type { Provider } from './claims.ts';
+import { NOTHING_STATED } from '../model/identity.ts';
 
 export interface IdentityHeadersOptions {
   /** Lower-case header name; its value is one address. */
@@ -64,34 +65,12 @@ const REPLACEMENT = '\uFFFD';
 
 function identityOf(email: string, groups: Groups, provider: Identity['provider']): Identity {
   return {
+    ...NOTHING_STATED,
     source: 'headers',
-    issuer: undefined,
-    audiences: [],
-    subject: undefined,
     email,
-    name: undefined,
     provider,
     groups: readGroups(groups.list, provider?.type).list,
     groupsIncomplete: groups.incomplete,
     groupsClaim: groups.list,
-    amr: undefined,
-    acr: undefined,
-    authTime: undefined,
-    issuedAt: undefined,
-    expiresAt: undefined,
-    session: undefined,
-    tokenId: undefined,
-    country: undefined,
-    posture: undefined,
-    riskScore: undefined,
-    samlAttributes: NO_ENTRIES,
-    oidcClaims: NO_ENTRIES,
-    hasOidcFields: false,
-    authContexts: [],
-    accounts: [],
-    userExists: true,
-    clockSkewSeconds: 0,
   };
 }
-
-const NO_ENTRIES: ReadonlyMap<string, unknown> = new Map();

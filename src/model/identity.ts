@@ -44,6 +44,35 @@ export interface Identity {
   readonly clockSkewSeconds: number;
 }
 
+/** Somebody of whom nothing is stated: what states something writes over it. */
+export const NOTHING_STATED: Omit<Identity, 'source'> = Object.freeze({
+  issuer: undefined,
+  audiences: Object.freeze([]),
+  subject: undefined,
+  email: undefined,
+  name: undefined,
+  provider: undefined,
+  groups: Object.freeze([]),
+  groupsIncomplete: false,
+  amr: undefined,
+  acr: undefined,
+  authTime: undefined,
+  issuedAt: undefined,
+  expiresAt: undefined,
+  session: undefined,
+  tokenId: undefined,
+  country: undefined,
+  posture: undefined,
+  riskScore: undefined,
+  samlAttributes: new Map<string, unknown>(),
+  oidcClaims: new Map<string, unknown>(),
+  hasOidcFields: false,
+  authContexts: Object.freeze([]),
+  accounts: Object.freeze([]),
+  userExists: true,
+  clockSkewSeconds: 0,
+});
+
 /** A group as the provider names it. A plain string in the token stands for id, name and e-mail alike. */
 export interface IdentityGroup {
   readonly id: string | undefined;

@@ -17,6 +17,7 @@ import type { AdaptiveResult } from './adaptive.ts';
 import { decide } from './engine.ts';
 import type { EngineDecision } from './engine.ts';
 import type { GroupObject, PolicySet, ResourceRuleObject, RuleSetObject } from './objects.ts';
+import { NOTHING_STATED } from '../model/identity.ts';
 
 /** A change that would be allowed. */
 export interface Change {
@@ -597,31 +598,12 @@ function strangerOf(
       ? allowedProviders[0]
       : undefined;
   return {
+    ...NOTHING_STATED,
     source: 'token',
     issuer: defaults.issuer,
     audiences: [...audiences, ...(defaults.audiences ?? [])],
-    subject: undefined,
-    email: undefined,
-    name: undefined,
     provider: only === undefined ? defaults.provider : { id: only, type: scope.provider(only)?.type },
-    groups: [],
-    groupsIncomplete: false,
-    amr: undefined,
-    acr: undefined,
-    authTime: undefined,
-    issuedAt: undefined,
-    expiresAt: undefined,
-    session: undefined,
-    tokenId: undefined,
-    country: undefined,
-    posture: undefined,
-    riskScore: undefined,
-    samlAttributes: new Map(),
-    oidcClaims: new Map(),
     hasOidcFields: true,
-    authContexts: [],
-    accounts: [],
-    userExists: true,
     clockSkewSeconds: defaults.clockSkewSeconds ?? 30,
   };
 }

@@ -18,12 +18,12 @@ export function cloudflareApi(managed: Managed, tester: PolicyTestParts): AdminG
   const writes = createWrites({ managed });
   const anywhere = [
     ...groupEndpoints(writes),
-    ...serviceTokenEndpoints(writes, Date.now),
+    ...serviceTokenEndpoints(writes),
     ...applicationEndpoints(),
     ...identityProviderEndpoints(),
   ];
   const inAccounts = [
-    ...listEndpoints(writes, Date.now),
+    ...listEndpoints(writes),
     ...policyEndpoints(writes),
     ...policyTestEndpoints(tester),
     ...scimGroupEndpoints(),

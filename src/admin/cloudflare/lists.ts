@@ -4,18 +4,14 @@ import type { AdminResponse } from '../server.ts';
 import { invalid, notFound, success, timeText, writtenTime } from './answers.ts';
 import { bodyOf, idOf, isRefusal, otherId, paged, refusal, unknownKeys } from './call.ts';
 import type { Call, Data, Endpoint } from './call.ts';
-import { inOrder, objectOf } from './writes.ts';
+import { inOrder, objectOf, writing } from './writes.ts';
 import type { ObjectOf, Writes } from './writes.ts';
 
 type List = ObjectOf<'lists'>;
 
-export function listEndpoints(writes: Writes, now: () => number): readonly Endpoint[] {
+export function listEndpoints(writes: Writes): readonly Endpoint[] {
   const one = 'gateway/lists/{id}';
-  const write = (
-    method: Endpoint['method'],
-    path: string,
-    handle: (call: Call, writes: Writes, now: () => number) => Promise<AdminResponse>,
-  ): Endpoint => ({ method, path, scope: 'write', handle: (call) => handle(call, writes, now) });
+  const write = writing(writes);
   return [
     { method: 'GET', path: 'gateway/lists', scope: 'read', handle: list },
     { method: 'GET', path: one, scope: 'read', handle: get },
@@ -68,21 +64,21 @@ function items(call: Call): AdminResponse {
   return paged(call, Array.isArray(written) ? written : []);
 }
 
-async function create(call: Call, writes: Writes, now: () => number): Promise<AdminResponse> {
+async function create(call: Call, writes: Writes): Promise<AdminResponse> {
   const body = bodyOf(call);
   if (isRefusal(body)) return body.response;
   const sent = meant(body);
   return writes.create(call, {
     key: 'lists',
     sent,
-    content: () => ({ ...sent, items: dated(sent['items'] ?? [], [], now()) }),
+    content: () => ({ ...sent, items: dated(sent['items'] ?? [], [], writes.now()) }),
     shown: (made, revision) => success(revision.id, 201, listOut(made)),
     mayBeAlike: true,
   });
 }
 
 /** Items that are absent are kept; a list keeps its type. */
-async function replace(call: Call, writes: Writes, now: () => number): Promise<AdminResponse> {
+async function replace(call: Call, writes: Writes): Promise<AdminResponse> {
   const body = bodyOf(call);
   if (isRefusal(body)) return body.response;
   return writes.replace(call, {
@@ -96,14 +92,18 @@ async function replace(call: Call, writes: Writes, now: () => number): Promise<A
         : otherId(body, old.id, revision);
       if (problem) return problem;
       const kept = itemsOf(old);
-      return { ...sent, type: old.type, items: sent['items'] === undefined ? kept : dated(sent['items'], kept, now()) };
+      return {
+        ...sent,
+        type: old.type,
+        items: sent['items'] === undefined ? kept : dated(sent['items'], kept, writes.now()),
+      };
     },
     shown: (changed, revision) => success(revision.id, 200, listOut(changed)),
   });
 }
 
 /** `{ append: [{ value, description? }], remove: [value] }`; what is removed and appended stands at the end. */
-async function edit(call: Call, writes: Writes, now: () => number): Promise<AdminResponse> {
+async function edit(call: Call, writes: Writes): Promise<AdminResponse> {
   const body = bodyOf(call);
   if (isRefusal(body)) return body.response;
   const unknown = unknownKeys(body, ['append', 'remove'], call.revision);
@@ -126,7 +126,10 @@ async function edit(call: Call, writes: Writes, now: () => number): Promise<Admi
       const gone = new Set<unknown>([...values, ...added.map(valueOf)]);
       const kept = itemsOf(old).filter((item) => !gone.has(valueOf(item)));
       before = kept.length;
-      return { ...contentOf(old), items: [...kept, ...(dated(added, itemsOf(old), now()) as readonly unknown[])] };
+      return {
+        ...contentOf(old),
+        items: [...kept, ...(dated(added, itemsOf(old), writes.now()) as readonly unknown[])],
+      };
     },
     inBody: (pointer) => pointer.replace(/^\/items\/(\d+)/, (_, index) => `/append/${Number(index) - before}`),
     shown: (changed, revision) => success(revision.id, 200, listOut(changed)),

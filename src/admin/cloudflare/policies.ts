@@ -8,17 +8,18 @@ import { notFound, success, writtenTime } from './answers.ts';
 import { bodyOf, idOf, isRefusal, otherId, paged, sought } from './call.ts';
 import type { Call, Data, Endpoint } from './call.ts';
 import { rulesSent, tooManyRules } from './rule-sets.ts';
-import { inOrder, objectOf } from './writes.ts';
+import { inOrder, objectOf, writing } from './writes.ts';
 import type { Writes } from './writes.ts';
 
 export function policyEndpoints(writes: Writes): readonly Endpoint[] {
   const one = 'access/policies/{id}';
+  const write = writing(writes);
   return [
     { method: 'GET', path: 'access/policies', scope: 'read', handle: list },
     { method: 'GET', path: one, scope: 'read', handle: get },
-    { method: 'POST', path: 'access/policies', scope: 'write', handle: (call) => create(call, writes) },
-    { method: 'PUT', path: one, scope: 'write', handle: (call) => replace(call, writes) },
-    { method: 'DELETE', path: one, scope: 'write', handle: (call) => remove(call, writes) },
+    write('POST', 'access/policies', create),
+    write('PUT', one, replace),
+    write('DELETE', one, remove),
   ];
 }
 

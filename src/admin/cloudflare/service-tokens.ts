@@ -7,18 +7,14 @@ import type { AdminResponse } from '../server.ts';
 import { invalid, notFound, success, timeText, writtenTime } from './answers.ts';
 import { bodyOf, idOf, isRefusal, otherId, paged, refusal, sought, unknownKeys } from './call.ts';
 import type { AdminRefusal, Call, Data, Endpoint } from './call.ts';
-import { inOrder, objectOf } from './writes.ts';
+import { inOrder, objectOf, writing } from './writes.ts';
 import type { ObjectOf, Writes } from './writes.ts';
 
 type Token = ObjectOf<'service_tokens'>;
 
-export function serviceTokenEndpoints(writes: Writes, now: () => number): readonly Endpoint[] {
+export function serviceTokenEndpoints(writes: Writes): readonly Endpoint[] {
   const one = 'access/service_tokens/{id}';
-  const write = (
-    method: Endpoint['method'],
-    path: string,
-    handle: (call: Call, writes: Writes, now: () => number) => Promise<AdminResponse>,
-  ): Endpoint => ({ method, path, scope: 'write', handle: (call) => handle(call, writes, now) });
+  const write = writing(writes);
   return [
     { method: 'GET', path: 'access/service_tokens', scope: 'read', handle: list },
     { method: 'GET', path: one, scope: 'read', handle: get },
@@ -62,7 +58,7 @@ function get(call: Call): AdminResponse {
   return token ? success(revision.id, 200, tokenOut(token)) : notFound(revision.id);
 }
 
-async function create(call: Call, writes: Writes, now: () => number): Promise<AdminResponse> {
+async function create(call: Call, writes: Writes): Promise<AdminResponse> {
   const body = sentBody(call);
   if (isRefusal(body)) return body.response;
   const { previous_client_secret_expires_at: _, duration = YEAR, ...rest } = meant(body);
@@ -77,7 +73,7 @@ async function create(call: Call, writes: Writes, now: () => number): Promise<Ad
       client_id: `${randomBytes(16).toString('hex')}.access`,
       client_secret_sha256: secret.digest,
       duration,
-      ...expiry(duration, now()),
+      ...expiry(duration, writes.now()),
     }),
     shown: (token, revision) => withSecret(token, revision, 201, secret),
     mayBeAlike: true,
@@ -86,7 +82,7 @@ async function create(call: Call, writes: Writes, now: () => number): Promise<Ad
 
 /** Keys that are absent stay as they are. A higher `client_secret_version` makes a new secret; another duration counts
  *  from now. */
-async function replace(call: Call, writes: Writes, now: () => number): Promise<AdminResponse> {
+async function replace(call: Call, writes: Writes): Promise<AdminResponse> {
   const body = sentBody(call);
   if (isRefusal(body)) return body.response;
   const secret = newSecret();
@@ -114,8 +110,8 @@ async function replace(call: Call, writes: Writes, now: () => number): Promise<A
       return {
         ...old,
         ...rest,
-        ...(duration === undefined || duration === token.duration ? {} : moved(old, duration, now())),
-        ...(isNew ? rotated(token, secret, previousEnd, now()) : {}),
+        ...(duration === undefined || duration === token.duration ? {} : moved(old, duration, writes.now())),
+        ...(isNew ? rotated(token, secret, previousEnd, writes.now()) : {}),
         ...(!isNew && previousEnd !== undefined && token.previous_client_secret_sha256 !== undefined
           ? { previous_client_secret_expires_at: previousEnd }
           : {}),
@@ -135,7 +131,7 @@ async function remove(call: Call, writes: Writes): Promise<AdminResponse> {
 }
 
 /** A new secret for the same client id. The one before ends when the body says, by default now. */
-async function rotate(call: Call, writes: Writes, now: () => number): Promise<AdminResponse> {
+async function rotate(call: Call, writes: Writes): Promise<AdminResponse> {
   const body = bodyOf(call, { optional: true });
   if (isRefusal(body)) return body.response;
   const problem = unknownKeys(body, ['previous_client_secret_expires_at'], call.revision);
@@ -147,18 +143,18 @@ async function rotate(call: Call, writes: Writes, now: () => number): Promise<Ad
     content: (token) => ({
       ...contentOf(token),
       client_secret_version: (token.client_secret_version ?? 1) + 1,
-      ...rotated(token, secret, body['previous_client_secret_expires_at'], now()),
+      ...rotated(token, secret, body['previous_client_secret_expires_at'], writes.now()),
     }),
     shown: (token, revision) => withSecret(token, revision, 200, secret),
   });
 }
 
 /** The token ends a whole duration from now. */
-async function refresh(call: Call, writes: Writes, now: () => number): Promise<AdminResponse> {
+async function refresh(call: Call, writes: Writes): Promise<AdminResponse> {
   return writes.replace(call, {
     key: 'service_tokens',
     id: idOf(call),
-    content: (token) => moved(contentOf(token), token.duration ?? FOREVER, now()),
+    content: (token) => moved(contentOf(token), token.duration ?? FOREVER, writes.now()),
     shown: (token, revision) => success(revision.id, 200, tokenOut(token)),
   });
 }

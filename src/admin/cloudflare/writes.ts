@@ -10,7 +10,7 @@ import type { AdminRevision, Managed, Plan, WriteRefusal } from '../managed.ts';
 import type { AdminCaller, AdminResponse } from '../server.ts';
 import { invalid, notFound, timeText, writeRefused } from './answers.ts';
 import { isRefusal } from './call.ts';
-import type { AdminRefusal, Call, Data } from './call.ts';
+import type { AdminRefusal, Call, Data, Endpoint } from './call.ts';
 import { byText } from '../../shared/order.ts';
 
 /** Lists of a policy file that this API writes. */
@@ -52,6 +52,8 @@ export interface Removal<K extends ManagedKey> {
 }
 
 export interface Writes {
+  /** Milliseconds since the epoch. */
+  now(): number;
   /** Makes an object with a new id. A client whose connection broke asks again: the same content from the same token
    *  within a minute is answered with the object that was made, while that stands as it was made. */
   create<K extends ManagedKey>(call: Call, creation: Creation<K>): Promise<AdminResponse>;
@@ -94,6 +96,7 @@ export function createWrites({ managed, now = Date.now, newId = randomUUID }: Wr
   }
 
   return {
+    now,
     create(call, { key, sent, content, shown, mayBeAlike }) {
       const { caller, request } = call;
       const isRepeated = !mayBeAlike || Number(request.headers['x-stainless-retry-count'] ?? 0) > 0;
@@ -146,6 +149,17 @@ export function createWrites({ managed, now = Date.now, newId = randomUUID }: Wr
       });
     },
   };
+}
+
+/** Makes endpoints that write. */
+export function writing(
+  writes: Writes,
+): (
+  method: Endpoint['method'],
+  path: string,
+  handle: (call: Call, writes: Writes) => Promise<AdminResponse>,
+) => Endpoint {
+  return (method, path, handle) => ({ method, path, scope: 'write', handle: (call) => handle(call, writes) });
 }
 
 /** The object of an id in any letter case; of an id twice, the first. */
