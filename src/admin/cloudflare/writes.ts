@@ -1,11 +1,12 @@
 /** What writing has in common for all kinds of objects that Cloudflare's API keeps. */
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import type { Place } from '../../model/fault.ts';
 import type { PolicySet } from '../../policy/objects.ts';
 import { NOUNS } from '../../policy/owners.ts';
 import { FILE_KEYS } from '../../policy/shape.ts';
 import { canonical } from '../../shared/canonical.ts';
 import { isManaged } from '../managed.ts';
+import { createRepeats } from '../repeats.ts';
 import type { AdminRevision, Managed, Plan, WriteRefusal } from '../managed.ts';
 import type { AdminCaller, AdminResponse } from '../server.ts';
 import { invalid, notFound, timeText, writeRefused } from './answers.ts';
@@ -70,7 +71,7 @@ export interface WritesOptions {
 }
 
 export function createWrites({ managed, now = Date.now, newId = randomUUID }: WritesOptions): Writes {
-  const made = new Map<string, Made>();
+  const repeats = createRepeats<AdminResponse>(now);
 
   async function written(
     caller: AdminCaller,
@@ -100,20 +101,18 @@ export function createWrites({ managed, now = Date.now, newId = randomUUID }: Wr
     create(call, { key, sent, content, shown, mayBeAlike }) {
       const { caller, request } = call;
       const isRepeated = !mayBeAlike || Number(request.headers['x-stainless-retry-count'] ?? 0) > 0;
-      const memory = digestOf([caller.name, key, sent]);
-      for (const [known, { untilMs }] of made) if (untilMs <= now() || made.size >= MADE_MAX) made.delete(known);
+      const asked = [caller.name, key, sent];
       const id = newId().toLowerCase();
       const instant = timeText(now());
       const object = { id, ...content(), created_at: instant, updated_at: instant };
       return written(caller, key, textOf(sent['name']), (revision) => {
-        const before = isRepeated ? made.get(memory) : undefined;
-        const known = before && objectOf(revision, key, before.id);
-        if (before && known && digestOf(known.written) === before.written) return { answer: before.answer };
+        const before = isRepeated ? repeats.find(asked, (made) => objectOf(revision, key, made)?.written) : undefined;
+        if (before) return { answer: before.kept };
         return {
           change: { key, id, object },
           done(after) {
             const answer = shown(theObject(after, key, id), after);
-            made.set(memory, { id, written: digestOf(object), answer, untilMs: now() + REPEATED_MS });
+            repeats.keep(asked, { id, object, kept: answer });
             return answer;
           },
         };
@@ -178,22 +177,6 @@ export function inOrder<K extends ManagedKey>(revision: AdminRevision, key: K): 
     .map((object) => ({ object, made: textOf(object.written['created_at']) }))
     .toSorted((a, b) => byText(a.made, b.made) || byText(a.object.id, b.object.id));
   return [...objects.filter((object) => isOwn.get(object) === false), ...managed.map(({ object }) => object)];
-}
-
-const REPEATED_MS = 60_000;
-/** Far more than anybody makes in a minute; the oldest goes. */
-const MADE_MAX = 1000;
-
-interface Made {
-  readonly id: string;
-  /** Digest of the object as it was written. */
-  readonly written: string;
-  readonly answer: AdminResponse;
-  readonly untilMs: number;
-}
-
-function digestOf(data: unknown): string {
-  return createHash('sha256').update(canonical(data)).digest('hex');
 }
 
 function objectsOf<K extends ManagedKey>({ set }: AdminRevision, key: K): readonly ObjectOf<K>[] {

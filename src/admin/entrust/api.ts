@@ -6,12 +6,13 @@ import { SYSTEM_FLOWS } from '../../policy/system-flows.ts';
 import { canonical } from '../../shared/canonical.ts';
 import { isManaged } from '../managed.ts';
 import type { AdminRevision, Managed, Plan } from '../managed.ts';
-import type { AdminCaller, AdminGroup, AdminRequest, AdminResponse, AdminRoute } from '../server.ts';
+import type { AdminGroup, AdminRequest, AdminResponse, AdminRoute } from '../server.ts';
 import { failure, json, refused, writeRefused } from './answers.ts';
 import { isProblem, readParameters } from './parameters.ts';
 import type { Data, ReadParameters } from './parameters.ts';
 import { byText } from '../../shared/order.ts';
 import { jsonBody } from '../json-body.ts';
+import { createRepeats } from '../repeats.ts';
 
 export interface EntrustApiOptions {
   readonly managed: Managed;
@@ -21,7 +22,7 @@ export interface EntrustApiOptions {
 }
 
 export function entrustApi({ managed, now = Date.now, newId = randomUUID }: EntrustApiOptions): AdminGroup {
-  const made = new Map<string, Made>();
+  const repeats = createRepeats<undefined>(now);
   const answered = (revision: AdminRevision, response: AdminResponse): AdminResponse => ({
     ...response,
     headers: { 'postern-revision': revision.id, ...response.headers },
@@ -54,20 +55,18 @@ export function entrustApi({ managed, now = Date.now, newId = randomUUID }: Entr
     const body = parametersOf(request, version);
     if ('status' in body) return answered(managed.current(), body);
     const { rule, inBody } = body;
-    const memory = memoryOf(request.caller, version, rule);
-    for (const [known, { untilMs }] of made) if (untilMs <= now()) made.delete(known);
+    const asked = [request.caller?.name, version, rule];
     const id = newId().toLowerCase();
     const object = { id, ...rule, apiVersion: version };
     return written(
       request,
       ({ set }) => {
-        const before = made.get(memory);
-        const known = before && ruleOf(set, before.id);
-        if (before && known && canonical(known.written) === before.written) return { answer: shown(known, set) };
+        const before = repeats.find(asked, (made) => ruleOf(set, made)?.written);
+        if (before) return { answer: shown(theRule(set, before.id), set) };
         return {
           change: { key: 'resource_rules', id, object },
           done(after) {
-            made.set(memory, { id, written: canonical(object), untilMs: now() + REPEATED_MS });
+            repeats.keep(asked, { id, object, kept: undefined });
             return shown(theRule(after.set, id), after.set);
           },
         };
@@ -175,20 +174,6 @@ export function entrustApi({ managed, now = Date.now, newId = randomUUID }: Entr
       ),
     ],
   };
-}
-
-const REPEATED_MS = 60_000;
-
-/** A rule that was made lately, so that a client whose connection broke may ask again. */
-interface Made {
-  readonly id: string;
-  /** Canonical. */
-  readonly written: string;
-  readonly untilMs: number;
-}
-
-function memoryOf(caller: AdminCaller | undefined, version: 1 | 2, rule: Data): string {
-  return [caller?.name, version, canonical(rule)].join('\n');
 }
 
 function idOf({ parameters }: AdminRequest): string {
