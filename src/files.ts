@@ -22,6 +22,8 @@ export interface FileReference {
   /** `public`: anybody may read it. `secret`: others should not be able to. `made`: a private key that Postern makes
    *  where it is missing, and so may be missing. */
   readonly use: 'public' | 'secret' | 'made';
+  /** The command that prints one, where it is the user's to make. */
+  readonly madeBy?: string | undefined;
 }
 
 export interface ConfigFile {
@@ -478,7 +480,9 @@ class Reading {
         place,
         'file_missing',
         `expected a file at ${name}, found none`,
-        `put it at ${path}, or correct the path`,
+        reference.madeBy === undefined
+          ? `put it at ${path}, or correct the path`
+          : `make it: (umask 077; ${reference.madeBy} > ${path}); or correct the path`,
       );
     } else if (name === SETTINGS_FILE && !this.#seen.has(name)) {
       this.faults.push(

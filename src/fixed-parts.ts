@@ -55,7 +55,12 @@ function stateOptions(
       },
       connection({ isUp, server, why }) {
         if (isUp) logger.info('the state store is connected', { server });
-        else logger.warn('the state store cannot be reached; it is tried again and again', { server, why });
+        else
+          logger.warn('the state store cannot be reached; it is tried again and again', {
+            server,
+            why,
+            mend: `start it, and try: redis-cli -u redis://${server} ping; until then nobody is known, which costs step-ups and opens nothing`,
+          });
       },
     },
   };

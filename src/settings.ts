@@ -325,7 +325,10 @@ export function referencedFiles(settings: Settings): readonly FileReference[] {
   add(settings.external_evaluation.signing_key, 'made', 'external_evaluation', 'signing_key');
   if (stepUp.portal_url !== undefined) add(stepUp.portal_key, 'made', 'step_up', 'portal_key');
   add(upstream.assertion?.key, 'made', 'upstream', 'assertion', 'key');
-  add(state.redis?.key_file, 'secret', 'state', 'redis', 'key_file');
+  if (state.redis) {
+    const place = { file: SETTINGS_FILE, path: ['state', 'redis', 'key_file'] };
+    references.push({ name: state.redis.key_file, use: 'secret', place, madeBy: 'openssl rand -base64 32' });
+  }
   add(state.redis?.password_file, 'secret', 'state', 'redis', 'password_file');
   add(state.redis?.trusted_authorities, 'public', 'state', 'redis', 'trusted_authorities');
   add(settings.tracing?.headers_file, 'secret', 'tracing', 'headers_file');
