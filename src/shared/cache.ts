@@ -13,6 +13,10 @@ export interface Cache<Key extends {}, Value extends {}> {
   readonly size: number;
 }
 
+/** What has expired leaves from the rarely used end, so many for each entry that comes: a cache is as large as what is
+ *  valid in it, and not as large as it was allowed to become. */
+const EXPIRED_LEAVE = 2;
+
 export interface CacheOptions {
   /** The least recently used entry goes first. */
   readonly entriesMax: number;
@@ -31,8 +35,19 @@ export function createCache<Key extends {}, Value extends {}>(options: CacheOpti
     max: options.entriesMax,
     ...(weightMax !== undefined && { maxSize: weightMax }),
   });
+  let latestMs = -Infinity;
+  const dropExpired = () => {
+    for (let dropped = 0; dropped < EXPIRED_LEAVE; dropped += 1) {
+      const oldest = entries.rkeys().next();
+      if (oldest.done) return;
+      const untilMs = entries.peek(oldest.value)?.untilMs;
+      if (untilMs === undefined || latestMs < untilMs) return;
+      entries.delete(oldest.value);
+    }
+  };
   return {
     get(key, nowMs) {
+      latestMs = nowMs;
       const entry = entries.get(key);
       if (entry !== undefined && nowMs < entry.untilMs) {
         onRequest?.('hit');
@@ -43,6 +58,7 @@ export function createCache<Key extends {}, Value extends {}>(options: CacheOpti
       return undefined;
     },
     set(key, value, untilMs, weight = 1) {
+      dropExpired();
       entries.set(key, { value, untilMs }, weightMax === undefined ? undefined : { size: Math.max(1, weight) });
     },
     delete(key) {

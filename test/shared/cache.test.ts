@@ -30,6 +30,27 @@ describe('a bounded cache', () => {
     expect([cache.get('large', 0), cache.size]).toEqual([undefined, 2]);
   });
 
+  it('is as large as what is valid, not as large as it once became', () => {
+    const cache = createCache<string, number>({ entriesMax: 1_000 });
+    for (let number = 0; number < 100; number += 1) cache.set(`old ${number}`, number, 60);
+    cache.set('for ever', 0, Infinity);
+    for (let number = 0; number < 50; number += 1) {
+      cache.get(`new ${number}`, 60);
+      cache.set(`new ${number}`, number, 120);
+    }
+    expect(cache.size).toBe(51);
+    expect([cache.get('for ever', 60), cache.get('new 0', 60), cache.get('new 49', 60)]).toEqual([0, 0, 49]);
+  });
+
+  it('keeps what is valid when something before it has expired', () => {
+    const cache = createCache<string, number>({ entriesMax: 10 });
+    cache.set('short', 1, 10);
+    cache.set('long', 2, 100);
+    cache.get('other', 10);
+    cache.set('other', 3, 100);
+    expect([cache.size, cache.get('long', 10), cache.get('other', 10)]).toEqual([2, 2, 3]);
+  });
+
   it('tells of every hit and miss', () => {
     const results: string[] = [];
     const cache = createCache<string, number>({ entriesMax: 2, onRequest: (result) => results.push(result) });
