@@ -35,6 +35,7 @@ import type { Settings } from './settings.ts';
 import type { Override } from './settings-overrides.ts';
 import { listenText } from './shared/listen.ts';
 import { createTurns } from './shared/turns.ts';
+import { changedSecrets } from './state/open.ts';
 import type { State } from './state/state.ts';
 import { createStatus } from './status.ts';
 import type { Tracing } from './tracing.ts';
@@ -144,7 +145,10 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
         .catch((error: unknown) =>
           logger.error('decisions go on where they went: log.file cannot be opened', { error }),
         );
-      const fixed = changedOnlyAtRestart(before.settings, revision.settings);
+      const fixed = [
+        ...changedOnlyAtRestart(before.settings, revision.settings),
+        ...changedSecrets(before.stateSecrets, revision.stateSecrets),
+      ];
       if (fixed.length > 0) logger.warn('settings changed that only a restart puts into effect', { settings: fixed });
       if (served) replaceTls(served, before, revision, logger);
     },

@@ -175,8 +175,9 @@ describe('keys that rotate', LIMIT, () => {
     const first = await serve(folder);
     expect(await outcomes(first, LEARN)).toEqual(['allow']);
     const [oldKey] = await keysOf(redis);
-    await first.stop();
     writeKeys(folder, next, KEY);
+    await until(() => first.lines.some((line) => /"state\.redis\.key_file".*only a restart/.test(line)));
+    await first.stop();
     const second = await serve(folder);
     expect(await outcomes(second, RETURN)).toEqual(['allow']);
     await until(async () => !(await keysOf(redis)).includes(oldKey ?? ''));

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Finding } from '../shared/shape.ts';
 import { randomStateKeys } from './keys.ts';
 import type { StateKeys } from './keys.ts';
@@ -29,6 +30,22 @@ export interface StateSecrets {
   readonly password: string | undefined;
   /** PEM; undefined: the authorities that Node.js trusts. */
   readonly authorities: string | undefined;
+}
+
+/** The files whose content differs, by the dotted names of their settings: a state that is open keeps what it read. */
+export function changedSecrets(before: StateSecrets | undefined, after: StateSecrets | undefined): readonly string[] {
+  if (!before || !after) return [];
+  const parts: readonly (readonly [string, unknown, unknown])[] = [
+    ['key_file', sampleOf(before.keys), sampleOf(after.keys)],
+    ['password_file', before.password, after.password],
+    ['trusted_authorities', before.authorities, after.authorities],
+  ];
+  return parts.filter(([, old, now]) => !isDeepStrictEqual(old, now)).map(([name]) => `state.redis.${name}`);
+}
+
+/** Equal for equal keys in the same order. */
+function sampleOf(keys: StateKeys): unknown {
+  return keys.nonceHashes('');
 }
 
 /** Opens the state for the life of the process. Resolves once it can be used, or soon where its server is not there: it

@@ -7,6 +7,7 @@ import { createKeySets } from '../../src/facts/key-set.ts';
 import { createLoader } from '../../src/revision.ts';
 import type { Loaded } from '../../src/revision.ts';
 import { readStateKeys } from '../../src/state/keys.ts';
+import { changedSecrets } from '../../src/state/open.ts';
 
 const KEY = Buffer.from(Array.from({ length: 32 }, (_, index) => index * 7)).toString('base64');
 const folders: string[] = [];
@@ -62,5 +63,26 @@ describe('the files of state in Redis', () => {
       expected,
     ]);
     expect(JSON.stringify(faults)).not.toContain('c2VjcmV0');
+  });
+});
+
+describe('what an open state has read already', () => {
+  const OTHER = Buffer.from(Array.from({ length: 32 }, (_, index) => index * 5)).toString('base64');
+  const MORE = '    password_file: password\n';
+
+  it.each<[string, Readonly<Record<string, string>>, string[]]>([
+    ['nothing new', {}, []],
+    ['a line end more', { 'state.key': `${KEY}\n\n`, password: 'secret\n' }, []],
+    ['a key before the old one', { 'state.key': `${OTHER}\n${KEY}` }, ['state.redis.key_file']],
+    ['another password', { password: 'another' }, ['state.redis.password_file']],
+  ])('%s', async (_, files, expected) => {
+    const first = { 'state.key': KEY, password: 'secret' };
+    const before = (await loaded(first, MORE)).revision;
+    const after = (await loaded({ ...first, ...files }, MORE)).revision;
+    expect(before && after && changedSecrets(before.stateSecrets, after.stateSecrets)).toEqual(expected);
+  });
+
+  it('is none in memory', () => {
+    expect(changedSecrets(undefined, undefined)).toEqual([]);
   });
 });
