@@ -2,10 +2,13 @@
 import { randomUUID } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { adminSite } from './admin-site.ts';
+import type { Readiness } from './admin/probes.ts';
 import type { PublishedKey } from './admin/public-keys.ts';
 import { startAdminServer } from './admin/server.ts';
 import type { AdminServer } from './admin/server.ts';
 import { checkParts } from './check-parts.ts';
+import { createCheckTls } from './check-tls.ts';
+import type { CheckTls } from './check-tls.ts';
 import { createWarningTeller, logShadowFaults } from './configuration-log.ts';
 import { createDecisionOutput } from './decision-log.ts';
 import type { DecisionFile, DecisionOutput } from './decision-log.ts';
@@ -17,6 +20,8 @@ import { createExternalEvaluations } from './facts/external-evaluation.ts';
 import { createKeySets } from './facts/key-set.ts';
 import type { KeySetRead } from './facts/key-set.ts';
 import { createOutbound } from './facts/outbound.ts';
+import { createExpiryLog } from './expiry-log.ts';
+import type { ExpiryLog } from './expiry-log.ts';
 import { createFailureLog } from './failure-log.ts';
 import type { FailureLog } from './failure-log.ts';
 import { pathOf } from './files.ts';
@@ -111,18 +116,20 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     async () => state.store.close(),
   ];
   const running: Running = { draining: false };
+  let tls: CheckTls | undefined;
   const status = createStatus({
     current: () => live.current(),
     tokens: () => live.current().settings.admin.tokens,
-    isReady: () => !running.draining,
+    isReady: () => readinessOf(running, tls).ready,
     nowMs: Date.now,
   });
   const tellWarnings = createWarningTeller(logger, status.warned);
+  const expiryLog = createExpiryLog({ logger, nowMs: Date.now });
+  begun.push(async () => expiryLog.stop());
   /** Signatures of a key that was replaced are still on their way, or kept. */
   const certs = new Map<string, PublishedKey>();
   const portalKeys = new Map<string, PublishedKey>();
   let watched: FolderWatch | undefined;
-  let served: CheckServer | undefined;
   const live = createLive({
     loader,
     first,
@@ -138,6 +145,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
       measure(revision, metrics);
       logShadowFaults(logger, revision);
       tellWarnings(found, revision);
+      expiryLog.watch(revision.expiries);
       if (!before) return;
       logger.setLevel(revision.settings.log.level);
       void decisions
@@ -150,7 +158,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
         ...changedSecrets(before.stateSecrets, revision.stateSecrets),
       ];
       if (fixed.length > 0) logger.warn('settings changed that only a restart puts into effect', { settings: fixed });
-      if (served) replaceTls(served, before, revision, logger);
+      tls?.offer(revision.tls);
     },
   });
   try {
@@ -168,7 +176,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     });
     begun.push(async () => checkServer.stopNow());
     metrics.watchWaiting(() => checkServer.waiting);
-    served = checkServer;
+    tls = createCheckTls(checkServer, first.revision.tls, logger, Date.now);
 
     const turns = createTurns();
     const adminServer = await startAdminServer({
@@ -183,7 +191,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
         state,
         status,
         metrics,
-        readiness: () => (running.draining ? { ready: false, reason: 'draining' } : { ready: true }),
+        readiness: () => readinessOf(running, tls),
         keys: { certs: () => certs.values(), portal: () => portalKeys.values() },
         logger,
       }),
@@ -204,7 +212,7 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
     await watch.ready;
     checkServer.setServing(true);
     logger.ready({ check: checkServer.address, admin: adminServer.address, revision: live.current().id });
-    return lifeOf({ checkServer, adminServer, watch, keySets, state, decisions, tracing, logger, running });
+    return lifeOf({ checkServer, adminServer, watch, keySets, state, decisions, tracing, expiryLog, logger, running });
   } catch (error) {
     for (const stop of begun.toReversed()) await stop().catch(() => undefined);
     throw error instanceof StartError ? error : new StartError(error instanceof Error ? error.message : String(error));
@@ -215,6 +223,12 @@ export async function startApp({ folder, overrides }: AppOptions): Promise<App> 
 interface StartLog {
   keySetRead: (read: KeySetRead) => void;
   failure: FailureLog;
+}
+
+function readinessOf(running: Running, tls: CheckTls | undefined): Readiness {
+  if (running.draining) return { ready: false, reason: 'draining' };
+  if (tls?.hasEnded()) return { ready: false, reason: 'the certificate of the check port has ended' };
+  return { ready: true };
 }
 
 interface Running {
@@ -240,16 +254,6 @@ function decisionFile(folder: string, { log }: Settings): DecisionFile | undefin
   return log.file && { ...log.file, path: pathOf(folder, log.file.path) };
 }
 
-function replaceTls(server: CheckServer, before: Revision, after: Revision, logger: Logger): void {
-  if (!after.tls || JSON.stringify(after.tls) === JSON.stringify(before.tls)) return;
-  try {
-    server.replaceTls(after.tls);
-    logger.info('the check port has new TLS material');
-  } catch (error) {
-    logger.error('the check port keeps its TLS material', { error });
-  }
-}
-
 interface Parts {
   readonly checkServer: CheckServer;
   readonly adminServer: AdminServer;
@@ -258,12 +262,14 @@ interface Parts {
   readonly state: State;
   readonly decisions: DecisionOutput;
   readonly tracing: Tracing | undefined;
+  readonly expiryLog: ExpiryLog;
   readonly logger: Logger;
   readonly running: Running;
 }
 
 /** What happens at the end. */
-function lifeOf({ checkServer, adminServer, watch, keySets, state, decisions, tracing, logger, running }: Parts): App {
+function lifeOf(parts: Parts): App {
+  const { checkServer, adminServer, watch, keySets, state, decisions, tracing, expiryLog, logger, running } = parts;
   return {
     async stop() {
       if (running.draining) {
@@ -279,6 +285,7 @@ function lifeOf({ checkServer, adminServer, watch, keySets, state, decisions, tr
       await checkServer.drain(DRAIN);
       await adminServer.stop();
       keySets.stop();
+      expiryLog.stop();
       await state.store.close();
       await decisions.close();
       await tracing?.stop();

@@ -1,0 +1,62 @@
+/** What ends soon, and what has ended, is told in the log: once each, when it is read and while time passes. */
+import type { Expiring } from './facts/expiries.ts';
+import type { Logger } from './log.ts';
+
+export interface ExpiryLog {
+  /** Of the revision that is live from now on. */
+  watch(expiries: readonly Expiring[]): void;
+  stop(): void;
+}
+
+export interface ExpiryLogOptions {
+  readonly logger: Pick<Logger, 'warn' | 'error'>;
+  /** Milliseconds since the epoch. */
+  readonly nowMs: () => number;
+}
+
+/** `watch` looks at once; after that it is looked every hour. */
+export function createExpiryLog({ logger, nowMs }: ExpiryLogOptions): ExpiryLog {
+  let watched: readonly Expiring[] = [];
+  const told = new Map<string, Stage>();
+  const look = (): void => {
+    for (const { kind, name, epochSeconds } of watched) {
+      const stage = stageOf(epochSeconds * 1000 - nowMs());
+      const key = `${kind} ${name} ${epochSeconds}`;
+      if (told.get(key) === stage) continue;
+      told.set(key, stage);
+      const fields = { kind, name, at: new Date(epochSeconds * 1000).toISOString(), mend: MENDS[kind] };
+      if (stage === 'ended') logger.error('something has ended', fields);
+      else if (stage === 'soon') logger.warn('something ends in less than two days', fields);
+    }
+  };
+  const timer = setInterval(look, LOOK_MS);
+  timer.unref();
+  return {
+    watch(expiries) {
+      watched = expiries;
+      const keys = new Set(expiries.map(({ kind, name, epochSeconds }) => `${kind} ${name} ${epochSeconds}`));
+      for (const key of told.keys()) if (!keys.has(key)) told.delete(key);
+      look();
+    },
+    stop: () => clearInterval(timer),
+  };
+}
+
+type Stage = 'ended' | 'soon' | 'far';
+
+function stageOf(leftMs: number): Stage {
+  if (leftMs <= 0) return 'ended';
+  return leftMs < SOON_MS ? 'soon' : 'far';
+}
+
+/** As the alert PosternExpiresVerySoon has it. */
+const SOON_MS = 2 * 24 * 3_600_000;
+const LOOK_MS = 3_600_000;
+
+const MENDS: Readonly<Record<Expiring['kind'], string>> = {
+  service_token: 'give it a later expires_at, or remove it',
+  service_token_secret: 'its clients must use the new secret by then',
+  check_certificate: 'put a new certificate and key in place; they are taken up without a restart',
+  check_client_authority: 'put the new authority beside it in client_ca',
+  trusted_authority: 'put the new authority beside it in certificates.trusted_authorities',
+};
