@@ -38,6 +38,12 @@ export const decisionLineShape = z.looseObject({
     .describe('The id of the caller at the identity provider, where somebody is logged in.'),
   email: z.string().optional().describe('The e-mail address of the same.'),
   provider: z.string().optional().describe('The id of the identity provider of the same.'),
+  principal: z
+    .string()
+    .optional()
+    .describe(
+      "Of the connection's client certificate, where Envoy asks for one, as Envoy names it (`source.principal`): its first URI, DNS name or subject. In a mesh the SPIFFE id of the workload that calls.",
+    ),
   revision: z.string().describe('The revision of the configuration that decided.'),
   duration_ms: z.number().describe('From the bytes of the check to those of its answer.'),
   trace_id: z

@@ -120,6 +120,7 @@ export function decisionLine(record: DecisionRecord, mode: DecisionLogMode): str
     subject: identity?.subject && cut(identity.subject, SUBJECT_MAX),
     email: identity?.email && cut(identity.email, SUBJECT_MAX),
     provider: decision.identity?.provider?.id,
+    principal: request?.principal ? redactedText(request.principal, PRINCIPAL_MAX) : undefined,
     revision: record.revision,
     duration_ms: Math.round(record.durationMs * 1_000) / 1_000,
     trace_id: trace?.traceId,
@@ -147,6 +148,8 @@ const METHOD_MAX = 32;
 const HOST_MAX = 255;
 const PATH_MAX = 2_048;
 const SUBJECT_MAX = 320;
+/** Of a SPIFFE id: its specification, section 2.3. */
+const PRINCIPAL_MAX = 2_048;
 /** No text that deciding reads is longer: the longest path. */
 const FACT_MAX = 8_192;
 /** Version, trace id, parent id, flags. Later versions may add more after another dash. W3C Trace Context, section 3.2. */

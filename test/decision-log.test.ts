@@ -86,7 +86,7 @@ function request(more: Partial<RequestFacts> = {}): RequestFacts {
     headers: headers('00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'),
     timeMs: 0,
     sourceAddress: undefined,
-    principal: SECRET,
+    principal: 'spiffe://cluster.local/ns/shop/sa/client',
     certificate: SECRET,
     body: { state: 'whole', bytes: Buffer.from(SECRET) },
     metadata: () => ({ secret: SECRET }),
@@ -140,6 +140,7 @@ describe('the line of a decision', () => {
       subject: 'ann-1',
       email: 'ann@example.com',
       provider: '11111111-1111-1111-1111-111111111111',
+      principal: 'spiffe://cluster.local/ns/shop/sa/client',
       revision: '0123456789ab',
       duration_ms: 0.123,
       trace_id: '4bf92f3577b34da6a3ce929d0e0e4736',
@@ -182,6 +183,11 @@ describe('the line of a decision', () => {
     const linkedIdentity = { subject: 'bot-1', email: undefined };
     const line = parsed({ decision: { ...DECISION, identity: undefined, linkedIdentity } });
     expect([line['subject'], line['email'], line['provider']]).toEqual(['bot-1', undefined, undefined]);
+  });
+
+  it('names no certificate where there is none, and no longer one than there can be', () => {
+    expect(parsed({ request: request({ principal: '' }) })).not.toHaveProperty('principal');
+    expect(parsed({ request: request({ principal: 'x'.repeat(10_000) }) })['principal']).toHaveLength(2_048);
   });
 
   it('holds no header, cookie, query, body, certificate or claim', () => {
