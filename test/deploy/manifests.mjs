@@ -28,16 +28,22 @@ export const MANIFESTS = {
 };
 
 /** A copy of both charts with the dependency in place; `edit` changes the copy. Removed after `work`. */
-export function withCharts(work, edit = () => undefined) {
-  const folder = mkdtempSync(join(tmpdir(), 'postern-charts-'));
+export function withCharts(work, edit) {
+  const folder = makeCharts(edit);
   try {
-    cpSync(`${ROOT}deploy/helm`, folder, { recursive: true, dereference: true });
-    edit(folder);
-    helm(['dependency', 'build', '--skip-refresh', join(folder, 'orders')], folder);
     return work(folder);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** The folder of such a copy, which whoever asked for it removes. `dependents`: the charts in it that want the other. */
+export function makeCharts(edit = () => undefined, dependents = ['orders']) {
+  const folder = mkdtempSync(join(tmpdir(), 'postern-charts-'));
+  cpSync(`${ROOT}deploy/helm`, folder, { recursive: true, dereference: true });
+  edit(folder);
+  for (const name of dependents) helm(['dependency', 'build', '--skip-refresh', join(folder, name)], folder);
+  return folder;
 }
 
 /** What helm writes; throws what it said where it fails. */

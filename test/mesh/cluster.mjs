@@ -4,7 +4,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { finished, freePorts, until } from './processes.mjs';
-import { definitions, program, systemProgram } from './programs.mjs';
+import { definitions, program, run, systemProgram } from './programs.mjs';
 
 /** Starts it; `kubectl(args, input)` speaks to it. */
 export async function startCluster(crew) {
@@ -26,6 +26,7 @@ export async function startCluster(crew) {
     '--initial-cluster',
     `default=http://127.0.0.1:${peer}`,
   ]);
+  const front = frontProxy(folder);
   const key = join(folder, 'service-accounts.pem');
   writeFileSync(
     key,
@@ -33,8 +34,8 @@ export async function startCluster(crew) {
     { mode: 0o600 },
   );
   const token = join(folder, 'tokens.csv');
-  writeFileSync(token, 'admintoken,admin,1,system:masters\n', { mode: 0o600 });
-  crew.start('kube-apiserver', program('kube-apiserver'), [
+  writeFileSync(token, `${TOKEN},admin,1,system:masters\n`, { mode: 0o600 });
+  const server = crew.start('kube-apiserver', program('kube-apiserver'), [
     `--etcd-servers=${etcd}`,
     `--secure-port=${secure}`,
     '--bind-address=127.0.0.1',
@@ -48,6 +49,14 @@ export async function startCluster(crew) {
     '--service-cluster-ip-range=10.96.0.0/16',
     '--allow-privileged=true',
     '--endpoint-reconciler-type=none',
+    `--client-ca-file=${front.certificate}`,
+    `--requestheader-client-ca-file=${front.certificate}`,
+    '--requestheader-allowed-names=front-proxy',
+    `--proxy-client-cert-file=${front.certificate}`,
+    `--proxy-client-key-file=${front.key}`,
+    '--requestheader-username-headers=X-Remote-User',
+    '--requestheader-group-headers=X-Remote-Group',
+    '--requestheader-extra-headers-prefix=X-Remote-Extra-',
   ]);
   const kubeconfig = join(folder, 'kubeconfig');
   writeFileSync(
@@ -56,17 +65,37 @@ export async function startCluster(crew) {
       apiVersion: 'v1',
       kind: 'Config',
       clusters: [{ name: 'c', cluster: { server: `https://127.0.0.1:${secure}`, 'insecure-skip-tls-verify': true } }],
-      users: [{ name: 'admin', user: { token: 'admintoken' } }],
+      users: [{ name: 'admin', user: { token: TOKEN } }],
       contexts: [{ name: 'c', context: { cluster: 'c', user: 'admin' } }],
       'current-context': 'c',
     }),
   );
   const kubectl = (args, input) => {
-    const running = finished(program('kubectl'), ['--kubeconfig', kubeconfig, ...args], { input });
+    const words = ['--kubeconfig', kubeconfig, ...args];
+    const running = finished(program('kubectl'), words, { input, timeout: 300_000 });
     return running;
   };
-  await until('the API server', async () => (await kubectl(['get', '--raw', '/readyz'])).code === 0, 300_000, 1000);
+  await until(
+    'the API server',
+    async () => server.gone !== undefined || (await kubectl(['get', '--raw', '/readyz'])).code === 0,
+    300_000,
+    1000,
+  );
+  if (server.gone !== undefined) throw new Error(`the API server ${server.gone}: ${server.text.slice(-500)}`);
   return { kubectl, kubeconfig, key, folder };
+}
+
+/** Of somebody who may do anything. */
+const TOKEN = 'admintoken';
+
+/** A certificate that vouches for itself, by which servers of further APIs know who asks them in whose name. */
+function frontProxy(folder) {
+  const [key, certificate] = ['front-proxy.key', 'front-proxy.pem'].map((name) => join(folder, name));
+  const words = 'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=front-proxy';
+  run('openssl', [...words.split(' '), '-addext', 'extendedKeyUsage=clientAuth', '-keyout', key, '-out', certificate], {
+    stdio: 'ignore',
+  });
+  return { key, certificate };
 }
 
 /** Everything that the manifests name exists as a kind. */

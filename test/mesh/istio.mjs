@@ -1,13 +1,14 @@
 /** The files of deploy/istio in a real istiod, which tells stock Envoys what to do: one as ingress gateway, one as the
  *  sidecar of a workload. There is no node: the sidecar binds a port instead of catching traffic, and mutual TLS, for
  *  which each proxy would need its agent, is off. Filters that only Istio's own Envoy has are left out. */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeDemoFolder } from '../../dist/demo/folder.js';
 import { send, startPostern, startUpstream } from '../../dist/demo/parts.js';
 import { installDefinitions, startCluster } from './cluster.mjs';
+import { extAuthz, startIstiod } from './istiod.mjs';
 import { crew, freePorts, until, workFolder } from './processes.mjs';
-import { ROOT, envoyBinary, program } from './programs.mjs';
+import { ROOT, envoyBinary } from './programs.mjs';
 
 export async function checkIstio(expect) {
   const folder = workFolder('istio');
@@ -42,7 +43,7 @@ export async function checkIstio(expect) {
     await apply(withoutMutualTls(own('sidecar.yaml')));
     await apply(withoutMutualTls(own('gateway.yaml')));
 
-    const xds = await startIstiod(parts, cluster);
+    const { xds } = await startIstiod(parts, cluster);
     startProxy(parts, 'gateway', {
       xds,
       admin: gatewayAdmin,
@@ -206,40 +207,6 @@ function withoutMutualTls(text) {
   return text.replaceAll('mode: STRICT', 'mode: DISABLE').replaceAll('mode: PERMISSIVE', 'mode: DISABLE');
 }
 
-/** Gives the port of its discovery service. */
-async function startIstiod(parts, { kubeconfig }) {
-  const [xds, secure, http, https, monitoring] = await freePorts(5);
-  const run = join(parts.folder, 'istiod');
-  mkdirSync(run);
-  parts.start(
-    'istiod',
-    program('pilot-discovery'),
-    [
-      'discovery',
-      `--kubeconfig=${kubeconfig}`,
-      `--grpcAddr=127.0.0.1:${xds}`,
-      `--secureGRPCAddr=127.0.0.1:${secure}`,
-      `--httpAddr=127.0.0.1:${http}`,
-      `--httpsAddr=127.0.0.1:${https}`,
-      `--monitoringAddr=127.0.0.1:${monitoring}`,
-      '--ctrlz_port=0',
-    ],
-    {
-      cwd: run,
-      env: {
-        ...process.env,
-        POD_NAMESPACE: 'istio-system',
-        POD_NAME: 'istiod-0',
-        PILOT_ENABLE_METADATA_EXCHANGE: 'false',
-        PILOT_ENABLE_ALPN_FILTER: 'false',
-        PILOT_DISABLE_MX_ALPN: 'true',
-      },
-    },
-  );
-  await until('istiod', async () => (await fetch(`http://127.0.0.1:${http}/ready`)).ok, 180_000);
-  return xds;
-}
-
 function startProxy(parts, name, { xds, admin, id, namespace, labels }) {
   const file = join(parts.folder, `${name}.json`);
   const http2 = {
@@ -289,15 +256,4 @@ function startProxy(parts, name, { xds, admin, id, namespace, labels }) {
     }),
   );
   parts.start(name, envoyBinary(), ['-c', file, '--use-dynamic-base-id', '--concurrency', '1', '-l', 'warning']);
-}
-
-async function extAuthz(admin) {
-  const dump = await (await fetch(`http://127.0.0.1:${admin}/config_dump`)).text();
-  const found = [];
-  JSON.parse(dump, (_, value) => {
-    if (typeof value?.['@type'] === 'string' && value['@type'].endsWith('http.ext_authz.v3.ExtAuthz'))
-      found.push(value);
-    return value;
-  });
-  return found[0];
 }

@@ -11,6 +11,8 @@ const PARTS = {
   gateway: async () => (await import('./gateway.mjs')).checkGateway,
   istio: async () => (await import('./istio.mjs')).checkIstio,
   node: async () => (await import('./node.mjs')).checkNode,
+  shared: async () => (await import('./shared.mjs')).checkShared,
+  mesh: async () => (await import('./mesh.mjs')).checkMesh,
 };
 
 const wanted = process.argv.slice(2);

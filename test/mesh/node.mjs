@@ -1,16 +1,16 @@
-/** A real node: kubelet, containerd, scheduler and controller manager beside the API server. The chart of an application
- *  with Postern and Envoy as native sidecars (deploy/helm/orders) is installed by helm, asked over the network, changed,
- *  broken and stopped. */
-import { lstatSync, mkdirSync, readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
-import { request } from 'node:http';
+/** The chart of an application with Postern and Envoy as native sidecars (deploy/helm/orders) on a real node: installed
+ *  by helm, asked over the network, changed, broken and stopped. */
+import { lstatSync, readFileSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { makeDemoFolder } from '../../dist/demo/folder.js';
-import { withCharts } from '../deploy/manifests.mjs';
+import { ask as httpAsk } from './ask.mjs';
 import { startCluster } from './cluster.mjs';
-import { CONTAINERS, HYBRID, IMAGE, buildImage, podman } from './image.mjs';
-import { crew, finished, freePorts, until, workFolder } from './processes.mjs';
-import { envoyBinary, program, run, systemProgram } from './programs.mjs';
+import { IMAGE } from './image.mjs';
+import { TOKENS, install, makeImages, processOf, seconds, startNode, timeOf } from './machine.mjs';
+import { crew, finished, until, workFolder } from './processes.mjs';
+import { ROOT, program } from './programs.mjs';
+import { startTraffic } from './traffic.mjs';
 
 export async function checkNode(expect) {
   const folder = workFolder('node');
@@ -26,16 +26,6 @@ export async function checkNode(expect) {
       if (code !== 0) throw new Error(`kubectl ${args.join(' ')}: ${stderr}`);
       return stdout;
     };
-    await until(
-      'the node',
-      async () =>
-        /True/.test(
-          await kubectl('get', 'node', 'localhost', '-o', 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'),
-        ),
-      120_000,
-      1000,
-    );
-
     await kubectl('create', 'namespace', 'shop');
     await kubectl('label', 'namespace', 'shop', 'pod-security.kubernetes.io/enforce=restricted');
     await kubectl(
@@ -50,27 +40,9 @@ export async function checkNode(expect) {
     const values = join(folder, 'values.json');
     writeFileSync(values, JSON.stringify(valuesOf(demo)));
     const began = Date.now();
-    const installed = await withCharts((charts) =>
-      // Read before the copy of the charts goes away.
-      helmInstall(
-        charts,
-        [
-          'upgrade',
-          '--install',
-          'orders',
-          join(charts, 'orders'),
-          '-n',
-          'shop',
-          '-f',
-          values,
-          '--wait',
-          '--timeout',
-          '180s',
-        ],
-        cluster,
-      ),
-    );
-    await expect('helm install --wait', 'deployed', installed);
+    await install(cluster, ['orders', 'shop', 'orders'], ['-f', values, '--wait', '--timeout', '180s']);
+    const { stdout: state } = await helmStatus(cluster, 'orders');
+    await expect('helm install --wait', 'deployed', JSON.parse(state).info.status);
     console.log(`     ready after ${seconds(Date.now() - began)} s`);
 
     const pod = JSON.parse(await kubectl('-n', 'shop', 'get', 'pod', '-l', 'app=orders', '-o', 'json')).items[0];
@@ -83,7 +55,13 @@ export async function checkNode(expect) {
       true,
       startedAt('postern') <= startedAt('envoy') && startedAt('envoy') <= startedAt('app'),
     );
-    const ask = (token, path = '/') => statusOf(address, path, token && demo.tokens.get(token));
+    const ask = async (token, path = '/') => {
+      const headers = {
+        host: 'orders.example.com',
+        ...(token && { authorization: `Bearer ${demo.tokens.get(token)}` }),
+      };
+      return (await httpAsk({ host: address, port: 8000, path, headers })).status;
+    };
     await expect('nobody', 401, await ask());
     await expect('ann, whose key is in a Secret', 200, await ask('ann'));
     await expect('mallory', 403, await ask('mallory'));
@@ -181,11 +159,94 @@ export async function checkNode(expect) {
       times.every((time) => time > 0) && times[0] <= times[1] && times[1] <= times[2],
     );
     await kubectl('delete', 'namespace', 'shop', '--timeout=100s');
+    await checkPlain(expect, cluster, kubectl);
+    await checkStarts(expect, cluster, kubectl);
   } finally {
-    await node?.stop();
-    await parts.stop();
-    rmSync(join(folder, 'containerd'), { recursive: true, force: true });
+    await (node ?? parts).stop();
   }
+}
+
+/** deploy/kubernetes/sidecar.yaml as it stands, but for the images. */
+async function checkPlain(expect, cluster, kubectl) {
+  await newNamespace(kubectl, 'shop');
+  await applyText(cluster, 'shop', plainText());
+  await kubectl('-n', 'shop', 'rollout', 'status', 'deployment/orders', '--timeout=180s');
+  const { items } = JSON.parse(await kubectl('-n', 'shop', 'get', 'pod', '-l', 'app=orders', '-o', 'json'));
+  await expect('kubectl apply of sidecar.yaml: pods that are ready', 2, items.length);
+  const seen = await Promise.all(items.map(({ status }) => statusAt(status.podIP)));
+  await expect('sidecar.yaml: nobody, at each', '401,401', seen.join());
+  await kubectl('delete', 'namespace', 'shop', '--timeout=100s');
+}
+
+/** What keeps a pod from starting is said where one looks for it, and nobody is let in meanwhile. */
+async function checkStarts(expect, cluster, kubectl) {
+  const text = plainText().replace('replicas: 2', 'replicas: 1');
+  const cases = [
+    ['a policy with a fault', text.replace('decision: allow', 'decision: alow'), /orders\.yaml:\d+:\d+ \w+: .*alow/],
+    [
+      'a Secret that is not there',
+      text.replace(
+        '      volumes:\n',
+        '      volumes:\n        - { name: keys, secret: { secretName: postern-keys } }\n',
+      ),
+      /secret "postern-keys" not found/,
+    ],
+    [
+      'a key that no Secret holds',
+      text.replace('    log:\n', `    ${STEP_UP}\n    log:\n`),
+      /expected .* keys\/portal\.pem/,
+    ],
+  ];
+  for (const [name, manifest, expected] of cases) {
+    await newNamespace(kubectl, 'wrong');
+    await applyText(cluster, 'wrong', manifest.replaceAll('namespace: shop', 'namespace: wrong'));
+    const told = async () => {
+      const [pod] = JSON.parse(await kubectl('-n', 'wrong', 'get', 'pod', '-l', 'app=orders', '-o', 'json')).items;
+      const { stdout: log } = await cluster.kubectl(['-n', 'wrong', 'logs', pod.metadata.name, '-c', 'postern']);
+      const { stdout: events } = await cluster.kubectl([
+        '-n',
+        'wrong',
+        'get',
+        'events',
+        '-o',
+        'jsonpath={.items[*].message}',
+      ]);
+      const line = `${log}\n${events}`.split('\n').find((one) => expected.test(one));
+      const isReady = pod.status.conditions.some(({ type, status }) => type === 'Ready' && status === 'True');
+      return line && { line, isReady, address: pod.status.podIP };
+    };
+    const { line, isReady, address } = await until(name, told, 90_000, 1_000).catch((error) => ({
+      line: error.message,
+    }));
+    await expect(`at the start, ${name}: it is said`, expected, line);
+    await expect(`at the start, ${name}: the pod is ready`, false, isReady);
+    await expect(`at the start, ${name}: nobody`, 'none', address ? await statusAt(address) : 'none');
+    await kubectl('delete', 'namespace', 'wrong', '--timeout=100s');
+  }
+}
+
+const STEP_UP = 'step_up: { portal_url: "https://login.example.com/", portal_key: keys/portal.pem }';
+
+async function newNamespace(kubectl, name) {
+  await kubectl('create', 'namespace', name);
+  await kubectl('label', 'namespace', name, 'pod-security.kubernetes.io/enforce=restricted');
+}
+
+async function applyText(cluster, namespace, text) {
+  const { code, stderr } = await cluster.kubectl(['-n', namespace, 'apply', '-f', '-'], text);
+  if (code !== 0) throw new Error(stderr);
+}
+
+async function statusAt(host) {
+  return (await httpAsk({ host, port: 8000, path: '/', headers: { host: 'orders.example.com' } })).status;
+}
+
+function plainText() {
+  const images = { postern: IMAGE, envoy: 'localhost/envoy:mesh', orders: 'localhost/app:mesh' };
+  return readFileSync(join(ROOT, 'deploy/kubernetes/sidecar.yaml'), 'utf8').replace(
+    /image: "(?:\S+\/)?(postern|envoy|orders):[^"]+"/g,
+    (_, name) => `image: "${images[name]}"`,
+  );
 }
 
 /** postern.yaml and the policies as they stand, keys from the Secret. */
@@ -208,206 +269,8 @@ function valuesOf(demo) {
   };
 }
 
-/** As makeDemoFolder writes them. */
-const TOKENS = {
-  issuer: 'https://login.example.com',
-  audiences: ['orders'],
-  keys: { file: 'keys/jwks.json' },
-  from: [{ bearer: 'authorization' }],
-  algorithms: ['RS256'],
-};
-
-function helmInstall(charts, args, { kubeconfig }) {
-  const home = { HELM_CACHE_HOME: charts, HELM_CONFIG_HOME: charts, HELM_DATA_HOME: charts };
-  run(program('helm'), ['--kubeconfig', kubeconfig, ...args], { env: { ...process.env, ...home } });
-  return 'deployed';
-}
-
-/** Images as archives: Postern's own; Envoy and an application on the same base; and the pause of every pod. */
-function makeImages(folder) {
-  const base = buildImage();
-  const context = join(folder, 'images');
-  mkdirSync(context);
-  writeFileSync(
-    join(context, 'app.mjs'),
-    `import { createServer } from 'node:http';
-const server = createServer((request, response) => response.end(JSON.stringify({ path: request.url, headers: request.headers })));
-server.listen(8080, '127.0.0.1', () => console.log('app ready'));
-process.on('SIGTERM', () => { console.log('app stopping'); setTimeout(() => process.exit(0), 1000); });
-`,
-  );
-  writeFileSync(
-    join(context, 'pause.c'),
-    '#include <unistd.h>\n#include <signal.h>\nstatic void end(int s) { _exit(0); }\nint main(void) { signal(SIGTERM, end); signal(SIGINT, end); for (;;) pause(); }\n',
-  );
-  run('cc', ['-static', '-O1', '-o', join(context, 'pause'), join(context, 'pause.c')]);
-  run('cp', [envoyBinary(), join(context, 'envoy')]);
-  const recipes = {
-    pause: 'FROM scratch\nCOPY pause /pause\nUSER 65535:65535\nENTRYPOINT ["/pause"]\n',
-    envoy: `FROM ${base}\nCOPY envoy /usr/local/bin/envoy\nENTRYPOINT ["/usr/local/bin/envoy"]\n`,
-    app: `FROM ${base}\nCOPY app.mjs /app.mjs\nENTRYPOINT ["node", "/app.mjs"]\n`,
-  };
-  const archives = [];
-  for (const [name, text] of Object.entries(recipes)) {
-    writeFileSync(join(context, `${name}.Dockerfile`), text);
-    run(
-      systemProgram('buildah'),
-      ['bud', '--network', 'host', '--pull-never', '-f', `${name}.Dockerfile`, '-t', `localhost/${name}:mesh`, '.'],
-      { cwd: context, env: CONTAINERS, stdio: ['ignore', 'ignore', 'ignore'] },
-    );
-  }
-  for (const image of [IMAGE, ...Object.keys(recipes).map((name) => `localhost/${name}:mesh`)]) {
-    const archive = join(context, `${archives.length}.tar`);
-    podman(['save', '-q', '--format', 'docker-archive', '-o', archive, image]);
-    archives.push(archive);
-  }
-  return archives;
-}
-
-async function startNode(parts, { kubeconfig, key }, archives) {
-  const at = (...names) => join(parts.folder, ...names);
-  const socket = at('containerd.sock');
-  for (const name of ['iptables', 'runc', 'containerd']) systemProgram(name);
-  mkdirSync(at('cni'));
-  const network = {
-    type: 'ptp',
-    ipMasq: false,
-    ipam: { type: 'host-local', subnet: '10.88.77.0/24', routes: [{ dst: '0.0.0.0/0' }], dataDir: at('ipam') },
-  };
-  writeFileSync(
-    at('cni/10-mesh.conflist'),
-    JSON.stringify({ cniVersion: '0.4.0', name: 'mesh', plugins: [network, { type: 'loopback' }] }),
-  );
-  writeFileSync(
-    at('containerd.toml'),
-    `version = 2
-root = "${at('containerd')}"
-state = "${at('containerd-state')}"
-oom_score = 0
-[grpc]
-  address = "${socket}"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "localhost/pause:mesh"
-  restrict_oom_score_adj = true
-  stream_server_address = "127.0.0.1"
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
-    conf_dir = "${at('cni')}"
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    default_runtime_name = "runc"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-      runtime_type = "io.containerd.runc.v2"
-`,
-  );
-  const [kubelet, health] = await freePorts(2);
-  writeFileSync(
-    at('kubelet.json'),
-    JSON.stringify({
-      apiVersion: 'kubelet.config.k8s.io/v1beta1',
-      kind: 'KubeletConfiguration',
-      address: '127.0.0.1',
-      port: kubelet,
-      healthzPort: health,
-      readOnlyPort: 0,
-      authentication: { anonymous: { enabled: true }, webhook: { enabled: false } },
-      authorization: { mode: 'AlwaysAllow' },
-      cgroupDriver: 'cgroupfs',
-      failCgroupV1: false,
-      failSwapOn: false,
-      enforceNodeAllocatable: ['none'],
-      oomScoreAdj: 0,
-      localStorageCapacityIsolation: false,
-      evictionHard: { 'memory.available': '0%', 'nodefs.available': '0%', 'imagefs.available': '0%' },
-      imageGCHighThresholdPercent: 100,
-      containerRuntimeEndpoint: `unix://${socket}`,
-      clusterDomain: 'cluster.local',
-      podLogsDir: at('pod-logs'),
-    }),
-  );
-  // One mount space for both, so that containers find the volumes that the kubelet mounts.
-  const containerd = parts.start('containerd', 'unshare', [
-    '-m',
-    'sh',
-    '-c',
-    `mount --make-rprivate /; ${HYBRID}; exec containerd -c ${at('containerd.toml')}`,
-  ]);
-  const ctr = (...args) => finished('ctr', ['-a', socket, '-n', 'k8s.io', ...args]);
-  await until('containerd', async () => (await ctr('version')).code === 0, 60_000);
-  for (const archive of archives) {
-    const { code, stderr } = await ctr('images', 'import', archive);
-    if (code !== 0) throw new Error(stderr);
-  }
-  const common = [`--kubeconfig=${kubeconfig}`, '--leader-elect=false', '--secure-port=0'];
-  parts.start('controller-manager', program('kube-controller-manager'), [
-    ...common,
-    '--use-service-account-credentials=false',
-    `--service-account-private-key-file=${key}`,
-    '--controllers=*,-nodeipam,-cloud-node-lifecycle',
-  ]);
-  parts.start('scheduler', program('kube-scheduler'), common);
-  parts.start('kubelet', 'nsenter', [
-    '-t',
-    String(containerd.child.pid),
-    '-m',
-    program('kubelet'),
-    `--config=${at('kubelet.json')}`,
-    `--kubeconfig=${kubeconfig}`,
-    `--root-dir=${at('kubelet')}`,
-    `--cert-dir=${at('pki')}`,
-    '--hostname-override=localhost',
-  ]);
-  return {
-    /** Where the volumes that the kubelet mounts can be seen. */
-    root: `/proc/${containerd.child.pid}/root`,
-    /** Whatever still runs in containers, which outlive containerd. */
-    async stop() {
-      for (const id of (await ctr('tasks', 'ls', '-q')).stdout.split('\n').filter(Boolean))
-        await ctr('tasks', 'kill', '-s', 'SIGKILL', id);
-    },
-  };
-}
-
-function statusOf(host, path, token) {
-  return new Promise((resolve) => {
-    const call = request(
-      {
-        host,
-        port: 8000,
-        path,
-        agent: false,
-        timeout: 5000,
-        headers: { host: 'orders.example.com', ...(token ? { authorization: `Bearer ${token}` } : {}) },
-      },
-      (response) => {
-        response.resume();
-        response.on('end', () => resolve(response.statusCode));
-      },
-    );
-    call.on('timeout', () => call.destroy(new Error('took too long')));
-    call.on('error', () => resolve('none'));
-    call.end();
-  });
-}
-
-/** Ann and nobody, one after the other; which answers each has seen. */
-function startTraffic(ask) {
-  const seen = { ann: new Set(), nobody: new Set() };
-  const state = { over: false };
-  const running = (async () => {
-    while (!state.over) {
-      seen.ann.add(await ask('ann'));
-      seen.nobody.add(await ask());
-      await sleep(20);
-    }
-  })();
-  return {
-    async stop() {
-      state.over = true;
-      await running;
-      const text = (set) => [...set].toSorted().join(',');
-      return { ann: text(seen.ann), nobody: text(seen.nobody) };
-    },
-  };
+function helmStatus({ kubeconfig }, release) {
+  return finished(program('helm'), ['--kubeconfig', kubeconfig, '-n', 'shop', 'status', release, '-o', 'json']);
 }
 
 /** When the kubelet swapped the volume of the policies, in milliseconds since the epoch: its new version's folder got its
@@ -415,43 +278,4 @@ function startTraffic(ask) {
 function swapTime(folder, uid) {
   const volume = join(folder, 'kubelet/pods', uid, 'volumes/kubernetes.io~projected/postern-policies');
   return lstatSync(join(volume, readlinkSync(join(volume, '..data')))).mtimeMs;
-}
-
-function processOf(word) {
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-    const line = readText(`/proc/${pid}/cmdline`);
-    if (
-      line.startsWith('node\0') &&
-      line.includes(word) &&
-      linkText(`/proc/${pid}/ns/pid`) !== linkText('/proc/self/ns/pid')
-    )
-      return Number(pid);
-  }
-  throw new Error(`no container runs ${word}`);
-}
-
-function readText(path) {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
-}
-
-function linkText(path) {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return '';
-  }
-}
-
-/** Milliseconds since the epoch of the first line that matches, by the time that kubectl puts before it; 0: none. */
-function timeOf(text, pattern) {
-  const line = text.split('\n').find((one) => pattern.test(one));
-  return line === undefined ? 0 : Date.parse(line.split(' ')[0]);
-}
-
-function seconds(ms) {
-  return (ms / 1000).toFixed(1);
 }

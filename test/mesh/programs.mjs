@@ -17,6 +17,8 @@ export const VERSIONS = {
   /** Release tags of istio.io/istio are refused by the Go module proxy: this is a commit of 1.31. */
   istio: '0.0.0-20260827124520-eed52ebb66ad',
   'prometheus-operator': '0.85.0',
+  'prometheus-adapter': '0.11.2',
+  'kube-router': '2.1.0',
   node: '24.22.3',
   npm: '11.21.2',
 };
@@ -33,6 +35,13 @@ const BUILDS = {
   'pilot-discovery': () => goInstall(`istio.io/istio/pilot/cmd/pilot-discovery@v${VERSIONS.istio}`), // 13
   'pilot-agent': () => goInstall(`istio.io/istio/pilot/cmd/pilot-agent@v${VERSIONS.istio}`), // 1
   istioctl: () => goInstall(`istio.io/istio/istioctl/cmd/istioctl@v${VERSIONS.istio}`), // 2
+  // The checksum database does not know one of its dependencies.
+  'prometheus-adapter': () =>
+    buildModule('prometheus-adapter', 'sigs.k8s.io/prometheus-adapter', 'cmd/adapter', {
+      GONOSUMDB: 'sigs.k8s.io/metrics-server',
+    }), // 3
+  'kube-router': () =>
+    buildModule('kube-router', 'github.com/cloudnativelabs/kube-router/v2', 'cmd/kube-router', { CGO_ENABLED: '0' }), // 4
 };
 
 /** Debian packages that the parts need, by one of their programs. */
@@ -45,6 +54,9 @@ const PACKAGES = {
   containerd: 'containerd',
   runc: 'runc',
   iptables: 'iptables',
+  ip: 'iproute2',
+  ipset: 'ipset',
+  prometheus: 'prometheus',
 };
 
 /** The path of a program, got where it is missing. */
@@ -112,6 +124,17 @@ function yamlFiles(folder) {
 
 function goInstall(target) {
   run('go', ['install', target], { env: { ...process.env, GOBIN: join(CACHE, 'bin') }, cwd: '/' });
+}
+
+/** Where `go install` wants to know every version that there is, and the module proxy does not tell. */
+function buildModule(name, module, command, env) {
+  const folder = join(CACHE, `${name}-${VERSIONS[name]}`);
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'go.mod'), `module scratch\ngo 1.25\nrequire ${module} v${VERSIONS[name]}\n`);
+  run('go', ['build', '-mod=mod', '-o', join(CACHE, 'bin', name), `${module}/${command}`], {
+    cwd: folder,
+    env: { ...process.env, ...env },
+  });
 }
 
 /** `go install` refuses k8s.io/kubernetes for its replaced modules, so each of them is replaced here by the release that
