@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { finished, freePorts, until } from './processes.mjs';
 import { definitions, program, run, systemProgram } from './programs.mjs';
 
-/** Starts it; `kubectl(args, input)` speaks to it. */
+/** Starts it. `kubectl(args, input)` speaks to it; `must(...args)` gives what that wrote, or throws; `apply(text)` applies
+ *  manifests, whoever had them before. */
 export async function startCluster(crew) {
   const folder = join(crew.folder, 'cluster');
   mkdirSync(folder, { recursive: true });
@@ -82,7 +83,19 @@ export async function startCluster(crew) {
     1000,
   );
   if (server.gone !== undefined) throw new Error(`the API server ${server.gone}: ${server.text.slice(-500)}`);
-  return { kubectl, kubeconfig, key, folder };
+  const checked = async (args, input) => {
+    const { code, stdout, stderr } = await kubectl(args, input);
+    if (code !== 0) throw new Error(`kubectl ${args.join(' ')}: ${stderr}`);
+    return stdout;
+  };
+  return {
+    kubectl,
+    must: (...args) => checked(args),
+    apply: (text) => checked(['apply', '--server-side', '--force-conflicts', '-f', '-'], text),
+    kubeconfig,
+    key,
+    folder,
+  };
 }
 
 /** Of somebody who may do anything. */

@@ -22,10 +22,7 @@ export async function checkIstio(expect) {
   try {
     const cluster = await startCluster(parts);
     await installDefinitions(cluster);
-    const apply = async (text) => {
-      const { code, stderr } = await cluster.kubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], text);
-      if (code !== 0) throw new Error(stderr);
-    };
+    const { apply } = cluster;
     await apply(
       ['istio-system', 'postern', 'shop']
         .map((name) => JSON.stringify({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } }))

@@ -225,6 +225,12 @@ export async function install({ kubeconfig }, [release, namespace, chart], args,
   }
 }
 
+/** What containers of a pod write from now on, each as a process's `text`, with the time before each line. */
+export function followLogs(parts, { kubeconfig }, pod, containers, namespace = 'shop') {
+  const words = ['--kubeconfig', kubeconfig, '-n', namespace, 'logs', '-f', '--timestamps', '--tail=5', pod];
+  return containers.map((name) => parts.start(`pod-${name}`, program('kubectl'), [...words, '-c', name]));
+}
+
 /** The process of a container whose command line holds the word. */
 export function processOf(word) {
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {

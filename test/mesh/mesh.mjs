@@ -10,7 +10,18 @@ import { ask } from './ask.mjs';
 import { installDefinitions, startCluster } from './cluster.mjs';
 import { IMAGE } from './image.mjs';
 import { startIstiod } from './istiod.mjs';
-import { ASKER, TOKENS, askerPod, install, makeImages, processOf, seconds, startNode, timeOf } from './machine.mjs';
+import {
+  ASKER,
+  TOKENS,
+  askerPod,
+  followLogs,
+  install,
+  makeImages,
+  processOf,
+  seconds,
+  startNode,
+  timeOf,
+} from './machine.mjs';
 import { crew, finished, freePorts, until, workFolder } from './processes.mjs';
 import { startTraffic } from './traffic.mjs';
 import { ROOT, VERSIONS, envoyBinary, moduleFolder, program, run, systemProgram } from './programs.mjs';
@@ -66,15 +77,7 @@ export async function checkMesh(expect) {
 
 /** What all checks use: the cluster, who asks, and the workload's own chart. */
 async function createWorld({ folder, parts, cluster, demo }) {
-  const kubectl = async (...args) => {
-    const { code, stdout, stderr } = await cluster.kubectl(args);
-    if (code !== 0) throw new Error(`kubectl ${args.join(' ')}: ${stderr}`);
-    return stdout;
-  };
-  const apply = async (text) => {
-    const { code, stderr } = await cluster.kubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], text);
-    if (code !== 0) throw new Error(stderr);
-  };
+  const { must: kubectl, apply } = cluster;
   const podOf = async (namespace, label) => {
     const { items } = JSON.parse(await kubectl('-n', namespace, 'get', 'pod', '-l', label, '-o', 'json'));
     return items.find(({ metadata }) => metadata.deletionTimestamp === undefined);
@@ -274,21 +277,7 @@ async function checkEnds(expect, world) {
   await expect('Postern killed under traffic: what ann saw', /^200(,503)?$/, killed.ann);
 
   const old = await podOf('shop', 'app=orders');
-  const logs = ['app', 'postern', 'istio-proxy'].map((name) =>
-    parts.start(`pod-${name}`, program('kubectl'), [
-      '--kubeconfig',
-      cluster.kubeconfig,
-      '-n',
-      'shop',
-      'logs',
-      '-f',
-      '--timestamps',
-      '--tail=5',
-      old.metadata.name,
-      '-c',
-      name,
-    ]),
-  );
+  const logs = followLogs(parts, cluster, old.metadata.name, ['app', 'postern', 'istio-proxy']);
   await sleep(2_000);
   const rolling = startTraffic(status);
   // A new version of the chart's release: every pod is replaced.

@@ -7,7 +7,7 @@ import { makeDemoFolder } from '../../dist/demo/folder.js';
 import { ask as httpAsk } from './ask.mjs';
 import { startCluster } from './cluster.mjs';
 import { IMAGE } from './image.mjs';
-import { TOKENS, install, makeImages, processOf, seconds, startNode, timeOf } from './machine.mjs';
+import { TOKENS, followLogs, install, makeImages, processOf, seconds, startNode, timeOf } from './machine.mjs';
 import { crew, finished, until, workFolder } from './processes.mjs';
 import { ROOT, program } from './programs.mjs';
 import { startTraffic } from './traffic.mjs';
@@ -21,11 +21,7 @@ export async function checkNode(expect) {
     const images = makeImages(folder);
     const cluster = await startCluster(parts);
     node = await startNode(parts, cluster, images);
-    const kubectl = async (...args) => {
-      const { code, stdout, stderr } = await cluster.kubectl(args);
-      if (code !== 0) throw new Error(`kubectl ${args.join(' ')}: ${stderr}`);
-      return stdout;
-    };
+    const { must: kubectl } = cluster;
     await kubectl('create', 'namespace', 'shop');
     await kubectl('label', 'namespace', 'shop', 'pod-security.kubernetes.io/enforce=restricted');
     await kubectl(
@@ -116,21 +112,7 @@ export async function checkNode(expect) {
     await expect('Postern killed under traffic: what nobody saw', /^(401,503|401)$/, killed.nobody);
     await expect('Postern killed under traffic: what ann saw', /^(200,503|200)$/, killed.ann);
 
-    const followed = ['postern', 'envoy', 'app'].map((name) =>
-      parts.start(`pod-${name}`, program('kubectl'), [
-        '--kubeconfig',
-        cluster.kubeconfig,
-        '-n',
-        'shop',
-        'logs',
-        '-f',
-        '--timestamps',
-        '--tail=5',
-        pod.metadata.name,
-        '-c',
-        name,
-      ]),
-    );
+    const followed = followLogs(parts, cluster, pod.metadata.name, ['postern', 'envoy', 'app']);
     await sleep(2000);
     const leaving = startTraffic(ask);
     await sleep(500);
@@ -159,17 +141,18 @@ export async function checkNode(expect) {
       times.every((time) => time > 0) && times[0] <= times[1] && times[1] <= times[2],
     );
     await kubectl('delete', 'namespace', 'shop', '--timeout=100s');
-    await checkPlain(expect, cluster, kubectl);
-    await checkStarts(expect, cluster, kubectl);
+    await checkPlain(expect, cluster);
+    await checkStarts(expect, cluster);
   } finally {
     await (node ?? parts).stop();
   }
 }
 
 /** deploy/kubernetes/sidecar.yaml as it stands, but for the images. */
-async function checkPlain(expect, cluster, kubectl) {
+async function checkPlain(expect, cluster) {
+  const { must: kubectl } = cluster;
   await newNamespace(kubectl, 'shop');
-  await applyText(cluster, 'shop', plainText());
+  await cluster.apply(plainText());
   await kubectl('-n', 'shop', 'rollout', 'status', 'deployment/orders', '--timeout=180s');
   const { items } = JSON.parse(await kubectl('-n', 'shop', 'get', 'pod', '-l', 'app=orders', '-o', 'json'));
   await expect('kubectl apply of sidecar.yaml: pods that are ready', 2, items.length);
@@ -179,7 +162,8 @@ async function checkPlain(expect, cluster, kubectl) {
 }
 
 /** What keeps a pod from starting is said where one looks for it, and nobody is let in meanwhile. */
-async function checkStarts(expect, cluster, kubectl) {
+async function checkStarts(expect, cluster) {
+  const { must: kubectl } = cluster;
   const text = plainText().replace('replicas: 2', 'replicas: 1');
   const cases = [
     ['a policy with a fault', text.replace('decision: allow', 'decision: alow'), /orders\.yaml:\d+:\d+ \w+: .*alow/],
@@ -199,7 +183,7 @@ async function checkStarts(expect, cluster, kubectl) {
   ];
   for (const [name, manifest, expected] of cases) {
     await newNamespace(kubectl, 'wrong');
-    await applyText(cluster, 'wrong', manifest.replaceAll('namespace: shop', 'namespace: wrong'));
+    await cluster.apply(manifest.replaceAll('namespace: shop', 'namespace: wrong'));
     const told = async () => {
       const [pod] = JSON.parse(await kubectl('-n', 'wrong', 'get', 'pod', '-l', 'app=orders', '-o', 'json')).items;
       const { stdout: log } = await cluster.kubectl(['-n', 'wrong', 'logs', pod.metadata.name, '-c', 'postern']);
@@ -230,11 +214,6 @@ const STEP_UP = 'step_up: { portal_url: "https://login.example.com/", portal_key
 async function newNamespace(kubectl, name) {
   await kubectl('create', 'namespace', name);
   await kubectl('label', 'namespace', name, 'pod-security.kubernetes.io/enforce=restricted');
-}
-
-async function applyText(cluster, namespace, text) {
-  const { code, stderr } = await cluster.kubectl(['-n', namespace, 'apply', '-f', '-'], text);
-  if (code !== 0) throw new Error(stderr);
 }
 
 async function statusAt(host) {

@@ -27,11 +27,7 @@ export async function checkShared(expect) {
     const images = makeImages(folder, (base) => ({ asker: ASKER(base) }));
     const cluster = await startCluster(parts);
     machine = await startNode(parts, cluster, images);
-    const kubectl = async (...args) => {
-      const { code, stdout, stderr } = await cluster.kubectl(args);
-      if (code !== 0) throw new Error(`kubectl ${args.join(' ')}: ${stderr}`);
-      return stdout;
-    };
+    const { must: kubectl } = cluster;
     const world = { folder, parts, cluster, kubectl };
     for (const name of ['postern', 'envoys', 'monitoring', 'others']) await kubectl('create', 'namespace', name);
     await kubectl('label', 'namespace', 'postern', 'pod-security.kubernetes.io/enforce=restricted');
@@ -95,11 +91,7 @@ async function startMetrics(world) {
       service: { name: 'adapter', namespace: 'monitoring', port: adapter },
     },
   };
-  const { code, stderr } = await cluster.kubectl(
-    ['apply', '-f', '-'],
-    [service, api].map((one) => JSON.stringify(one)).join('\n---\n'),
-  );
-  if (code !== 0) throw new Error(stderr);
+  await cluster.apply([service, api].map((one) => JSON.stringify(one)).join('\n---\n'));
   const telling = setInterval(async () => {
     const pods = await podsOf(world).catch(() => undefined);
     const told = pods?.map(({ metadata: { namespace, name }, status }) => ({
@@ -178,8 +170,7 @@ async function checkBudget(expect, world) {
 async function checkNetworkPolicy(expect, world) {
   const { kubectl, cluster, parts } = world;
   const callers = new Map();
-  for (const namespace of ['envoys', 'monitoring', 'others'])
-    await cluster.kubectl(['apply', '-f', '-'], askerPod('caller', namespace));
+  for (const namespace of ['envoys', 'monitoring', 'others']) await cluster.apply(askerPod('caller', namespace));
   for (const namespace of ['envoys', 'monitoring', 'others']) {
     await kubectl('-n', namespace, 'wait', '--for=condition=Ready', 'pod/caller', '--timeout=120s');
     callers.set(namespace, await kubectl('-n', namespace, 'get', 'pod', 'caller', '-o', 'jsonpath={.status.podIP}'));
@@ -201,9 +192,11 @@ async function checkNetworkPolicy(expect, world) {
   await expect('without enforcement: Postern reaches a pod', true, await reach(callers.get('others'), 7000));
 
   for (const name of ['ipset', 'iptables']) systemProgram(name);
-  const common = [`--kubeconfig=${cluster.kubeconfig}`, '--hostname-override=localhost'];
-  parts.start('kube-router', program('kube-router'), [
-    ...common,
+  const before = await Promise.all(TABLES.map((name) => finished(`${name}-save`, [])));
+  const sets = await setsOf();
+  const router = parts.start('kube-router', program('kube-router'), [
+    `--kubeconfig=${cluster.kubeconfig}`,
+    '--hostname-override=localhost',
     '--run-firewall=true',
     '--run-router=false',
     '--run-service-proxy=false',
@@ -222,9 +215,21 @@ async function checkNetworkPolicy(expect, world) {
   await sleep(15_000);
   await expect("and the kubelet's probes go on: replicas that are ready", 3, (await podsOf(world)).length);
   return {
-    /** Takes its rules away. */
-    stop: () => finished(program('kube-router'), ['--cleanup-config', ...common]),
+    /** Ends it, and puts the machine's own rules back. */
+    async stop() {
+      router.child.kill('SIGTERM');
+      await until('the end of the firewall', () => router.gone, 20_000).catch(() => router.child.kill('SIGKILL'));
+      for (const [index, { stdout }] of before.entries())
+        await finished(`${TABLES[index]}-restore`, [], { input: stdout });
+      for (const name of await setsOf()) if (!sets.includes(name)) await finished('ipset', ['destroy', name]);
+    },
   };
+}
+
+const TABLES = ['iptables', 'ip6tables'];
+
+async function setsOf() {
+  return (await finished('ipset', ['list', '-n'])).stdout.split('\n').filter(Boolean);
 }
 
 async function checkUpgrade(expect, world) {
