@@ -5,6 +5,7 @@ import { lookup } from 'node:dns/promises';
 import { createServer } from 'node:http';
 import type { IncomingHttpHeaders, IncomingMessage, Server, ServerResponse } from 'node:http';
 import { isIP } from 'node:net';
+import { boundConnections } from './connections.ts';
 import { bindFailure, listenText, readListenAddress } from '../shared/listen.ts';
 
 /** `open`: anybody. `read` and `write`: an admin token with that scope; neither implies the other. `page`: `read` once
@@ -149,7 +150,7 @@ export async function startAdminServer(options: AdminServerOptions): Promise<Adm
     },
     (incoming, outgoing) => void serve(site, incoming, outgoing),
   );
-  server.maxConnections = CONNECTIONS_MAX;
+  boundConnections(server, CONNECTIONS_MAX);
   server.maxHeadersCount = 100;
   const bound = await listen(server, wanted.host, wanted.port, options.address);
   site.loopback = isLoopback(bound.host);
