@@ -169,16 +169,15 @@ async function checkStarts(expect, cluster) {
     ['a policy with a fault', text.replace('decision: allow', 'decision: alow'), /orders\.yaml:\d+:\d+ \w+: .*alow/],
     [
       'a Secret that is not there',
-      text.replace(
-        '      volumes:\n',
-        '      volumes:\n        - { name: keys, secret: { secretName: postern-keys } }\n',
-      ),
+      text
+        .replace('      volumes:\n', '      volumes:\n        - { name: keys, secret: { secretName: postern-keys } }\n')
+        .replace(POLICIES, `${POLICIES}\n            - { name: keys, mountPath: /etc/postern/keys, readOnly: true }`),
       /secret "postern-keys" not found/,
     ],
     [
       'a key that no Secret holds',
       text.replace('    log:\n', `    ${STEP_UP}\n    log:\n`),
-      /expected .* keys\/portal\.pem/,
+      /key_file_missing: cannot create \S+keys\/portal\.pem/,
     ],
   ];
   for (const [name, manifest, expected] of cases) {
@@ -209,6 +208,7 @@ async function checkStarts(expect, cluster) {
   }
 }
 
+const POLICIES = '- { name: postern-policies, mountPath: /etc/postern/policies, readOnly: true }';
 const STEP_UP = 'step_up: { portal_url: "https://login.example.com/", portal_key: keys/portal.pem }';
 
 async function newNamespace(kubectl, name) {
