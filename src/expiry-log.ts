@@ -24,9 +24,10 @@ export function createExpiryLog({ logger, nowMs }: ExpiryLogOptions): ExpiryLog 
       const key = `${kind} ${name} ${epochSeconds}`;
       if (told.get(key) === stage) continue;
       told.set(key, stage);
-      const fields = { kind, name, at: new Date(epochSeconds * 1000).toISOString(), mend: MENDS[kind] };
-      if (stage === 'ended') logger.error('something has ended', fields);
-      else if (stage === 'soon') logger.warn('something ends in less than two days', fields);
+      const { what, mend, ended } = WORDS[kind];
+      const fields = { kind, name, at: new Date(epochSeconds * 1000).toISOString(), mend };
+      if (stage === 'ended') logger[ended](`${what} has ended`, fields);
+      else if (stage === 'soon') logger.warn(`${what} ends in less than two days`, fields);
     }
   };
   const timer = setInterval(look, LOOK_MS);
@@ -53,10 +54,33 @@ function stageOf(leftMs: number): Stage {
 const SOON_MS = 2 * 24 * 3_600_000;
 const LOOK_MS = 3_600_000;
 
-const MENDS: Readonly<Record<Expiring['kind'], string>> = {
-  service_token: 'give it a later expires_at, or remove it',
-  service_token_secret: 'its clients must use the new secret by then',
-  check_certificate: 'put a new certificate and key in place; they are taken up without a restart',
-  check_client_authority: 'put the new authority beside it in client_ca',
-  trusted_authority: 'put the new authority beside it in certificates.trusted_authorities',
+interface Words {
+  readonly what: string;
+  readonly mend: string;
+  /** How loud its end is: tokens are made to end. */
+  readonly ended: 'warn' | 'error';
+}
+
+const WORDS: Readonly<Record<Expiring['kind'], Words>> = {
+  service_token: { what: 'a service token', mend: 'give it a later expires_at, or remove it', ended: 'warn' },
+  service_token_secret: {
+    what: 'the previous secret of a service token',
+    mend: 'its clients must use the new secret by then',
+    ended: 'warn',
+  },
+  check_certificate: {
+    what: 'a certificate of the check port',
+    mend: 'put a new certificate and key in place; they are taken up without a restart',
+    ended: 'error',
+  },
+  check_client_authority: {
+    what: 'an authority for clients of the check port',
+    mend: 'put the new authority beside it in client_ca',
+    ended: 'error',
+  },
+  trusted_authority: {
+    what: 'an authority for client certificates',
+    mend: 'put the new authority beside it in certificates.trusted_authorities',
+    ended: 'error',
+  },
 };

@@ -125,7 +125,7 @@ describe('the program with a certificate that has ended', { timeout: 60_000 }, (
       return `${answer.status} ${await answer.text()}`.trim();
     };
     expect(await readiness()).toBe('503 not ready: the certificate of the check port has ended');
-    expect(text()).toMatch(/"level":"error".*"kind":"check_certificate".*"something has ended"/);
+    expect(text()).toMatch(/"level":"error".*"kind":"check_certificate".*"a certificate of the check port has ended"/);
     put(long);
     await eventually(async () => (await readiness()).startsWith('200') || undefined, text);
     put(ended);

@@ -115,14 +115,13 @@ const COLORS = ['#1f6feb', '#d1242f', '#2da44e', '#9a6700'];
 function plot(samples, troubles) {
   const endS = Math.max(samples.at(-1)?.atS ?? 1, 1);
   const x = (atS) => LEFT + (atS / endS) * (WIDTH - LEFT - 10);
+  const rules = troubles.map(
+    ({ name, fromS }) => `<path d="M${x(fromS).toFixed(1)} 0v${HEIGHT}" stroke="#ccc"><title>${name}</title></path>`,
+  );
   const drawn = PANELS.map(([title, lines], index) => {
     const top = GAP + index * (HEIGHT + GAP);
     const most = Math.max(...Object.values(lines).flatMap((read) => samples.map((one) => read(one) ?? 0)), 1e-9) * 1.1;
     const y = (value) => top + HEIGHT - (value / most) * HEIGHT;
-    const rules = troubles.map(
-      ({ name, fromS }) =>
-        `<line x1="${x(fromS)}" x2="${x(fromS)}" y1="${top}" y2="${top + HEIGHT}" stroke="#ccc"><title>${name}</title></line>`,
-    );
     const marks = [0, 0.5, 1].map(
       (share) =>
         `<text x="${LEFT - 5}" y="${y(share * most) + 4}" text-anchor="end">${(share * most).toPrecision(3)}</text>`,
@@ -143,9 +142,9 @@ function plot(samples, troubles) {
       return `<path d="${path}" fill="none" stroke="${color}" stroke-width="2" stroke-linecap="round"/><text x="${LEFT + 260 + number * 170}" y="${top - 8}" fill="${color}">${name}</text>`;
     });
     const frame = `<rect x="${LEFT}" y="${top}" width="${WIDTH - LEFT - 10}" height="${HEIGHT}" fill="none" stroke="#888"/>`;
-    return `<text x="${LEFT}" y="${top - 8}" font-weight="bold">${title}</text>${rules.join('')}${frame}${marks.join('')}${drawnLines.join('')}`;
+    return `<text x="${LEFT}" y="${top - 8}" font-weight="bold">${title}</text><use href="#troubles" y="${top}"/>${frame}${marks.join('')}${drawnLines.join('')}`;
   });
   const height = GAP + PANELS.length * (HEIGHT + GAP);
   const foot = `<text x="${WIDTH - 10}" y="${height - 25}" text-anchor="end">${Math.round(endS)} s</text>`;
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="#fff"/>${drawn.join('')}${foot}</svg>\n`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="#fff"/><defs><g id="troubles">${rules.join('')}</g></defs>${drawn.join('')}${foot}</svg>\n`;
 }

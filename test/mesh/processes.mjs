@@ -1,5 +1,6 @@
 /** Processes that a part starts, their logs in one folder, and their end: by process id, the newest first. */
 import { execFile, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { createWriteStream, mkdirSync, mkdtempSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -10,11 +11,23 @@ export function workFolder(name) {
   return mkdtempSync(join(tmpdir(), `postern-mesh-${name}-`));
 }
 
+const ends = [];
+
+/** `end` is called where the check is interrupted, the newest first; it may be called a second time. */
+export function onInterrupt(end) {
+  ends.push(end);
+}
+
+/** Ends what is running. */
+export async function interrupt() {
+  for (const end of ends.toReversed()) await Promise.resolve(end()).catch(() => undefined);
+}
+
 /** What one part has running. `start` gives the child; everything is ended by `stop`. */
 export function crew(folder) {
   mkdirSync(join(folder, 'logs'), { recursive: true });
   const children = [];
-  return {
+  const all = {
     folder,
     start(name, command, args, options = {}) {
       const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
@@ -41,6 +54,8 @@ export function crew(folder) {
       }
     },
   };
+  onInterrupt(all.stop);
+  return all;
 }
 
 /** Waits until it holds; throws with the logs' whereabouts where it does not in time. */
@@ -71,19 +86,21 @@ export function finished(command, args, { input = '', ...options } = {}) {
   });
 }
 
-/** Free ports of the loopback address. */
+/** Free ports of the loopback address, below those that the system gives to connections: one of them could take a port
+ *  before whoever it is meant for has bound it. */
 export async function freePorts(count) {
-  const servers = await Promise.all(
-    Array.from(
-      { length: count },
-      () =>
-        new Promise((resolve) => {
-          const server = createServer();
-          server.listen(0, '127.0.0.1', () => resolve(server));
-        }),
-    ),
-  );
-  const ports = servers.map((server) => server.address().port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
+  const ports = new Set();
+  while (ports.size < count) {
+    const port = randomInt(20_000, 32_000);
+    if (!ports.has(port) && (await isFree(port))) ports.add(port);
+  }
+  return [...ports];
+}
+
+function isFree(port) {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.on('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
 }

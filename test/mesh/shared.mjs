@@ -11,7 +11,7 @@ import { ask } from './ask.mjs';
 import { startCluster } from './cluster.mjs';
 import { IMAGE } from './image.mjs';
 import { ASKER, askerPod, install, makeImages, seconds, startNode } from './machine.mjs';
-import { crew, finished, freePorts, until, workFolder } from './processes.mjs';
+import { crew, finished, freePorts, onInterrupt, until, workFolder } from './processes.mjs';
 import { ROOT, program, systemProgram } from './programs.mjs';
 
 const CHECK = '/envoy.service.auth.v3.Authorization/Check';
@@ -214,7 +214,7 @@ async function checkNetworkPolicy(expect, world) {
   await expect('NetworkPolicy: Postern reaches a pod', false, await reach(callers.get('others'), 7000));
   await sleep(15_000);
   await expect("and the kubelet's probes go on: replicas that are ready", 3, (await podsOf(world)).length);
-  return {
+  const firewall = {
     /** Ends it, and puts the machine's own rules back. */
     async stop() {
       router.child.kill('SIGTERM');
@@ -224,6 +224,8 @@ async function checkNetworkPolicy(expect, world) {
       for (const name of await setsOf()) if (!sets.includes(name)) await finished('ipset', ['destroy', name]);
     },
   };
+  onInterrupt(firewall.stop);
+  return firewall;
 }
 
 const TABLES = ['iptables', 'ip6tables'];
