@@ -192,7 +192,7 @@ async function checkStarts(expect, cluster) {
         'get',
         'events',
         '-o',
-        'jsonpath={.items[*].message}',
+        'jsonpath={range .items[*]}{.message}{"\n"}{end}',
       ]);
       const line = `${log}\n${events}`.split('\n').find((one) => expected.test(one));
       const isReady = pod.status.conditions.some(({ type, status }) => type === 'Ready' && status === 'True');
