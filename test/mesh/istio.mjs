@@ -36,22 +36,23 @@ export async function checkIstio(expect) {
         data: { mesh: `${own('mesh-config.yaml')}enableAutoMtls: false\n` },
       }),
     );
+    const { xds } = await startIstiod(parts, cluster);
+    // What was there before it began, istiod 1.31-dev does not always tell the first proxies that connect.
     await apply(surroundings({ gateway, sidecar, upstream: upstream.port, check }));
     await apply(withoutMutualTls(own('sidecar.yaml')));
     await apply(withoutMutualTls(own('gateway.yaml')));
-
-    const { xds } = await startIstiod(parts, cluster);
+    // Addresses of their own: by its address istiod tells which services a proxy is an instance of.
     startProxy(parts, 'gateway', {
       xds,
       admin: gatewayAdmin,
-      id: 'router~127.0.0.1~ingress-0.istio-system~istio-system.svc.cluster.local',
+      id: 'router~127.0.0.3~ingress-0.istio-system~istio-system.svc.cluster.local',
       namespace: 'istio-system',
       labels: { istio: 'ingressgateway' },
     });
     startProxy(parts, 'sidecar', {
       xds,
       admin: sidecarAdmin,
-      id: 'sidecar~127.0.0.1~orders-0.shop~shop.svc.cluster.local',
+      id: 'sidecar~127.0.0.2~orders-0.shop~shop.svc.cluster.local',
       namespace: 'shop',
       labels: { app: 'orders' },
     });
@@ -163,7 +164,7 @@ spec:
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: { name: orders, namespace: shop }
-spec: { address: 127.0.0.1, labels: { app: orders }, serviceAccount: orders }
+spec: { address: 127.0.0.2, labels: { app: orders }, serviceAccount: orders }
 ---
 apiVersion: networking.istio.io/v1
 kind: Sidecar

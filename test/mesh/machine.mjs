@@ -1,6 +1,6 @@
 /** A machine of the cluster: kubelet, containerd, scheduler and controller manager beside the API server, and the images
  *  that its pods are made of. */
-import { mkdirSync, readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, openSync, readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeCharts } from '../deploy/manifests.mjs';
 import { CONTAINERS, HYBRID, IMAGE, buildImage, podman } from './image.mjs';
@@ -229,10 +229,16 @@ export async function install({ kubeconfig }, [release, namespace, chart], args,
   }
 }
 
-/** What containers of a pod write from now on, each as a process's `text`, with the time before each line. */
-export function followLogs(parts, { kubeconfig }, pod, containers, namespace = 'shop') {
-  const words = ['--kubeconfig', kubeconfig, '-n', namespace, 'logs', '-f', '--timestamps', '--tail=5', pod];
-  return containers.map((name) => parts.start(`pod-${name}`, program('kubectl'), [...words, '-c', name]));
+/** What containers of a pod have written and will write, each as something with a `text()`, with the time before each
+ *  line. The files are open: they can be read when the pod is gone. */
+export function followLogs(parts, pod, containers) {
+  const { name, namespace, uid } = pod.metadata;
+  return containers.map((container) => {
+    const folder = join(parts.folder, 'pod-logs', `${namespace}_${name}_${uid}`, container);
+    const newest = Math.max(...readdirSync(folder).map((file) => Number.parseInt(file, 10)));
+    const descriptor = openSync(join(folder, `${newest}.log`), 'r');
+    return { text: () => readFileSync(descriptor, 'utf8') };
+  });
 }
 
 /** The process of a container whose command line holds the word. */
@@ -265,7 +271,7 @@ function linkText(path) {
   }
 }
 
-/** Milliseconds since the epoch of the first line that matches, by the time that kubectl puts before it; 0: none. */
+/** Milliseconds since the epoch of the first line that matches, by the time that stands before it; 0: none. */
 export function timeOf(text, pattern) {
   const line = text.split('\n').find((one) => pattern.test(one));
   return line === undefined ? 0 : Date.parse(line.split(' ')[0]);

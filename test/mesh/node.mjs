@@ -112,7 +112,7 @@ export async function checkNode(expect) {
     await expect('Postern killed under traffic: what nobody saw', /^(401,503|401)$/, killed.nobody);
     await expect('Postern killed under traffic: what ann saw', /^(200,503|200)$/, killed.ann);
 
-    const followed = followLogs(parts, cluster, pod.metadata.name, ['postern', 'envoy', 'app']);
+    const followed = followLogs(parts, pod, ['postern', 'envoy', 'app']);
     await sleep(2000);
     const leaving = startTraffic(ask);
     await sleep(500);
@@ -130,9 +130,9 @@ export async function checkNode(expect) {
     // 404: Envoy's own while it leaves, its routes are gone before its listener is.
     await expect('while it ends: what nobody saw', /^(?:401|404|503|none|,)*$/, left.nobody);
     const when = ([postern, envoy, app]) => [
-      timeOf(app.text, /app stopping/),
-      timeOf(envoy.text, /SIGTERM/),
-      timeOf(postern.text, /draining/),
+      timeOf(app.text(), /app stopping/),
+      timeOf(envoy.text(), /SIGTERM/),
+      timeOf(postern.text(), /draining/),
     ];
     const times = when(followed);
     await expect(
@@ -192,7 +192,7 @@ async function checkStarts(expect, cluster) {
         'get',
         'events',
         '-o',
-        'jsonpath={range .items[*]}{.message}{"\n"}{end}',
+        'jsonpath={range .items[*]}{.message}{"\\n"}{end}',
       ]);
       const line = `${log}\n${events}`.split('\n').find((one) => expected.test(one));
       const isReady = pod.status.conditions.some(({ type, status }) => type === 'Ready' && status === 'True');
