@@ -19,9 +19,10 @@ export function createExpiryLog({ logger, nowMs }: ExpiryLogOptions): ExpiryLog 
   let watched: readonly Expiring[] = [];
   const told = new Map<string, Stage>();
   const look = (): void => {
-    for (const { kind, name, epochSeconds } of watched) {
+    for (const expiring of watched) {
+      const { kind, name, epochSeconds } = expiring;
       const stage = stageOf(epochSeconds * 1000 - nowMs());
-      const key = `${kind} ${name} ${epochSeconds}`;
+      const key = keyOf(expiring);
       if (told.get(key) === stage) continue;
       told.set(key, stage);
       const { what, mend, ended } = WORDS[kind];
@@ -35,12 +36,16 @@ export function createExpiryLog({ logger, nowMs }: ExpiryLogOptions): ExpiryLog 
   return {
     watch(expiries) {
       watched = expiries;
-      const keys = new Set(expiries.map(({ kind, name, epochSeconds }) => `${kind} ${name} ${epochSeconds}`));
+      const keys = new Set(expiries.map(keyOf));
       for (const key of told.keys()) if (!keys.has(key)) told.delete(key);
       look();
     },
     stop: () => clearInterval(timer),
   };
+}
+
+function keyOf({ kind, name, epochSeconds }: Expiring): string {
+  return `${kind} ${name} ${epochSeconds}`;
 }
 
 type Stage = 'ended' | 'soon' | 'far';

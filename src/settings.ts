@@ -1,7 +1,6 @@
 /** `postern.yaml`, the environment and `--set`, as one frozen value with every default filled in. Keys are spelt as
  *  users write them; an optional setting that is not given is `undefined`. Files are named as written: relative to
  *  the config folder, or absolute. */
-import { isDeepStrictEqual } from 'node:util';
 import type { ClaimPaths } from './facts/claims.ts';
 import { SETTINGS_FILE } from './files.ts';
 import type { FileReference } from './files.ts';
@@ -13,6 +12,7 @@ import { sourceOf, wholly, withOverrides } from './settings-overrides.ts';
 import type { Override } from './settings-overrides.ts';
 import { settingsShape } from './settings-shape.ts';
 import type { UPSTREAM_VALUES } from './settings-shape.ts';
+import { changedNames } from './shared/changed.ts';
 import type { SignatureAlgorithm } from './shared/jose.ts';
 import type { ListenAddress } from './shared/listen.ts';
 import { withNulls } from './shared/json-schema.ts';
@@ -337,15 +337,14 @@ export function referencedFiles(settings: Settings): readonly FileReference[] {
 
 /** The settings that differ and that only a restart can change, by their dotted names. */
 export function changedOnlyAtRestart(before: Settings, after: Settings): readonly string[] {
-  const parts: readonly (readonly [string, unknown, unknown])[] = [
+  return changedNames([
     ['listen.check', before.listen.check, after.listen.check],
     ['listen.admin', before.listen.admin, after.listen.admin],
     ['listen.tls', before.listen.tls, after.listen.tls],
     ['state.memory', before.state.memory, after.state.memory],
     ['state.redis', before.state.redis, after.state.redis],
     ['tracing', before.tracing, after.tracing],
-  ];
-  return parts.filter(([, old, now]) => !isDeepStrictEqual(old, now)).map(([name]) => name);
+  ]);
 }
 
 /** The JSON Schema of `postern.yaml`, draft 2020-12, with a description of every key. */

@@ -5,8 +5,8 @@ import { lookup } from 'node:dns/promises';
 import { createServer } from 'node:http';
 import type { IncomingHttpHeaders, IncomingMessage, Server, ServerResponse } from 'node:http';
 import { isIP } from 'node:net';
-import { boundConnections } from './connections.ts';
 import { bindFailure, listenText, readListenAddress } from '../shared/listen.ts';
+import { boundConnections } from './connections.ts';
 
 /** `open`: anybody. `read` and `write`: an admin token with that scope; neither implies the other. `page`: `read` once
  *  there are tokens; before that anybody, where the port is on a loopback address, and nobody elsewhere. */

@@ -1,4 +1,4 @@
-import { isDeepStrictEqual } from 'node:util';
+import { changedNames } from '../shared/changed.ts';
 import type { Finding } from '../shared/shape.ts';
 import { randomStateKeys } from './keys.ts';
 import type { StateKeys } from './keys.ts';
@@ -35,12 +35,11 @@ export interface StateSecrets {
 /** The files whose content differs, by the dotted names of their settings: a state that is open keeps what it read. */
 export function changedSecrets(before: StateSecrets | undefined, after: StateSecrets | undefined): readonly string[] {
   if (!before || !after) return [];
-  const parts: readonly (readonly [string, unknown, unknown])[] = [
-    ['key_file', sampleOf(before.keys), sampleOf(after.keys)],
-    ['password_file', before.password, after.password],
-    ['trusted_authorities', before.authorities, after.authorities],
-  ];
-  return parts.filter(([, old, now]) => !isDeepStrictEqual(old, now)).map(([name]) => `state.redis.${name}`);
+  return changedNames([
+    ['state.redis.key_file', sampleOf(before.keys), sampleOf(after.keys)],
+    ['state.redis.password_file', before.password, after.password],
+    ['state.redis.trusted_authorities', before.authorities, after.authorities],
+  ]);
 }
 
 /** Equal for equal keys in the same order. */

@@ -73,8 +73,7 @@ export async function startCluster(crew) {
   );
   const kubectl = (args, input) => {
     const words = ['--kubeconfig', kubeconfig, ...args];
-    const running = finished(program('kubectl'), words, { input, timeout: 300_000 });
-    return running;
+    return finished(program('kubectl'), words, { input, timeout: 300_000 });
   };
   await until(
     'the API server',
@@ -112,11 +111,7 @@ function frontProxy(folder) {
 }
 
 /** Everything that the manifests name exists as a kind. */
-export async function installDefinitions({ kubectl }) {
-  for (const file of definitions()) {
-    const { code, stderr } = await kubectl(['apply', '--server-side', '--force-conflicts', '-f', file]);
-    if (code !== 0) throw new Error(`${file}: ${stderr}`);
-  }
-  const { code, stderr } = await kubectl(['wait', '--for=condition=Established', 'crd', '--all', '--timeout=100s']);
-  if (code !== 0) throw new Error(stderr);
+export async function installDefinitions({ must }) {
+  for (const file of definitions()) await must('apply', '--server-side', '--force-conflicts', '-f', file);
+  await must('wait', '--for=condition=Established', 'crd', '--all', '--timeout=100s');
 }

@@ -22,7 +22,9 @@ import { envoyFile, send, startEnvoy, startUpstream } from '../../dist/demo/part
 import { crew, finished, freePorts, until, workFolder } from './processes.mjs';
 import { CACHE, ROOT, VERSIONS, run, systemProgram } from './programs.mjs';
 
-export const IMAGE = 'localhost/postern:mesh';
+/** As the chart takes it, and whole. */
+export const IMAGE_VALUES = { repository: 'localhost/postern', tag: 'mesh' };
+export const IMAGE = `${IMAGE_VALUES.repository}:${IMAGE_VALUES.tag}`;
 export const CONTAINERS = { ...process.env, STORAGE_DRIVER: 'overlay', BUILDAH_ISOLATION: 'chroot' };
 const MEGABYTE = 1_000_000;
 

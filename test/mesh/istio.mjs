@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { makeDemoFolder } from '../../dist/demo/folder.js';
 import { send, startPostern, startUpstream } from '../../dist/demo/parts.js';
 import { installDefinitions, startCluster } from './cluster.mjs';
-import { extAuthz, startIstiod } from './istiod.mjs';
+import { entrance, extAuthz, startIstiod } from './istiod.mjs';
 import { crew, freePorts, until, workFolder } from './processes.mjs';
 import { ROOT, envoyBinary } from './programs.mjs';
 
@@ -183,21 +183,7 @@ kind: PeerAuthentication
 metadata: { name: default, namespace: istio-system }
 spec: { mtls: { mode: DISABLE } }
 ---
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: { name: ingress, namespace: istio-system }
-spec:
-  selector: { istio: ingressgateway }
-  servers: [{ port: { number: ${gateway}, name: http, protocol: HTTP }, hosts: ["*"] }]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: { name: orders, namespace: shop }
-spec:
-  hosts: ["*"]
-  gateways: [istio-system/ingress]
-  http: [{ route: [{ destination: { host: upstream.shop.svc.cluster.local, port: { number: 80 } } }] }]
-`;
+${entrance({ port: gateway, host: '*', destination: 'upstream.shop.svc.cluster.local' })}`;
 }
 
 function withoutMutualTls(text) {

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { freePorts, until } from './processes.mjs';
 import { program } from './programs.mjs';
 
-/** Starts it, and waits until it is ready. Pods reach it at `address`. Gives the ports of its discovery service, in
- *  clear (`xds`) and with TLS (`secure`), and of its webhooks, which listen on loopback (`webhooks`). */
+/** Starts it, and waits until it is ready. Pods reach it at `address`, with TLS at the port `secure`. Gives the ports of
+ *  its discovery service in clear (`xds`) and of its webhooks, both on loopback. */
 export async function startIstiod(parts, { kubeconfig }, { address = '127.0.0.1', secure, env = {} } = {}) {
   const [xds, free, http, webhooks, monitoring] = await freePorts(5);
   const run = join(parts.folder, 'istiod');
@@ -38,7 +38,26 @@ export async function startIstiod(parts, { kubeconfig }, { address = '127.0.0.1'
     },
   );
   await until('istiod', async () => (await fetch(`http://127.0.0.1:${http}/ready`)).ok, 180_000);
-  return { xds, secure: secure ?? free, webhooks };
+  return { xds, webhooks };
+}
+
+/** The way in from the ingress gateway's port to a service of the workload's namespace. */
+export function entrance({ port, host, destination }) {
+  return `apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: { name: ingress, namespace: istio-system }
+spec:
+  selector: { istio: ingressgateway }
+  servers: [{ port: { number: ${port}, name: http, protocol: HTTP }, hosts: ["${host}"] }]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: orders, namespace: shop }
+spec:
+  hosts: ["${host}"]
+  gateways: [istio-system/ingress]
+  http: [{ route: [{ destination: { host: ${destination}, port: { number: 80 } } }] }]
+`;
 }
 
 /** The first filter that asks Postern, of an Envoy with this admin port. */

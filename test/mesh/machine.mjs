@@ -64,7 +64,7 @@ export function makeImages(folder, more = () => ({})) {
 }
 
 /** For `more`: the image of a caller (asker.mjs). */
-export const ASKER = (base) => ({
+export const askerImage = (base) => ({
   dockerfile: `FROM ${base}\nCOPY ask.mjs asker.mjs /\nENTRYPOINT ["node", "/asker.mjs"]\n`,
   files: { 'ask.mjs': join(ROOT, 'test/mesh/ask.mjs'), 'asker.mjs': join(ROOT, 'test/mesh/asker.mjs') },
 });

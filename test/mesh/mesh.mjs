@@ -8,29 +8,28 @@ import { parse, parseAllDocuments } from 'yaml';
 import { ORDERS, makeDemoFolder } from '../../dist/demo/folder.js';
 import { ask } from './ask.mjs';
 import { installDefinitions, startCluster } from './cluster.mjs';
-import { IMAGE } from './image.mjs';
-import { startIstiod } from './istiod.mjs';
+import { IMAGE_VALUES } from './image.mjs';
+import { entrance, startIstiod } from './istiod.mjs';
 import {
-  ASKER,
+  askerImage,
   TOKENS,
   askerPod,
   followLogs,
   install,
   makeImages,
-  processOf,
   seconds,
   startNode,
   timeOf,
 } from './machine.mjs';
 import { crew, finished, freePorts, onInterrupt, until, workFolder } from './processes.mjs';
-import { startTraffic } from './traffic.mjs';
 import { ROOT, VERSIONS, envoyBinary, moduleFolder, program, run, systemProgram } from './programs.mjs';
+import { checkKilled, startTraffic } from './traffic.mjs';
 
 /** Where pods find what runs on the machine itself: an address of the loopback device, so that nobody else does. */
 const ADDRESS = '10.88.78.1';
 
 /** The agent of Istio with a stock Envoy, instead of Istio's own build of it. */
-const PROXY = (base) => ({
+const proxyImage = (base) => ({
   dockerfile: `FROM ${base}
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends iptables iproute2
 COPY proxy-envoy /usr/local/bin/envoy
@@ -54,8 +53,8 @@ export async function checkMesh(expect) {
   onInterrupt(() => finished('ip', ['address', 'del', `${ADDRESS}/32`, 'dev', 'lo']));
   try {
     const images = makeImages(folder, (base) => ({
-      proxy: PROXY(base),
-      asker: ASKER(base),
+      proxy: proxyImage(base),
+      asker: askerImage(base),
     }));
     const cluster = await startCluster(parts);
     await installDefinitions(cluster);
@@ -182,16 +181,7 @@ async function checkWorkload(expect, world) {
   await apply(own('sidecar.yaml'));
   // What is open already goes on until it is drained.
   const applied = Date.now();
-  let unasked = applied;
-  await until(
-    'all connections to be asked about',
-    async () => {
-      if ((await status()) === 200) unasked = Date.now();
-      return Date.now() - unasked > CALM_MS;
-    },
-    180_000,
-    50,
-  ).catch(() => undefined);
+  const unasked = await steady(status, 401, { forMs: 15_000, limitMs: 180_000, everyMs: 50 });
   console.log(
     `     the last request that nobody was asked about came ${seconds(unasked - applied)} s after sidecar.yaml`,
   );
@@ -268,14 +258,7 @@ async function checkMistakes(expect, world) {
 /** Killed, rolled over and ended, under traffic. */
 async function checkEnds(expect, world) {
   const { kubectl, podOf, parts, cluster, status } = world;
-  const killing = startTraffic(status);
-  await sleep(1_000);
-  process.kill(processOf('/app/dist/main.js'), 'SIGKILL');
-  await sleep(1_000);
-  await until('Postern again', async () => (await status('ann')) === 200, 120_000, 100);
-  const killed = await killing.stop();
-  await expect('Postern killed under traffic: what nobody saw', /^401(,503)?$/, killed.nobody);
-  await expect('Postern killed under traffic: what ann saw', /^200(,503)?$/, killed.ann);
+  await checkKilled(expect, status);
 
   const old = await podOf('shop', 'app=orders');
   const [app, postern, proxy] = followLogs(parts, old, ['app', 'postern', 'istio-proxy']);
@@ -524,9 +507,8 @@ spec:
 `;
 
 function posternValues({ settings }, changes) {
-  const [repository, tag] = IMAGE.split(/:(?=[^/]*$)/);
   return {
-    image: { repository, tag },
+    image: IMAGE_VALUES,
     settings: { certificates: { trusted_authorities: 'keys/mesh.pem' }, ...settings },
     secretFiles: [{ secret: 'postern-keys', folder: 'keys' }],
     ...changes,
@@ -594,38 +576,20 @@ spec:
       serviceAccountName: istio-ingressgateway-service-account
       containers: [{ name: istio-proxy, image: auto, imagePullPolicy: IfNotPresent }]
 ---
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: { name: ingress, namespace: istio-system }
-spec:
-  selector: { istio: ingressgateway }
-  servers: [{ port: { number: 8080, name: http, protocol: HTTP }, hosts: [orders.example.com] }]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: { name: orders, namespace: shop }
-spec:
-  hosts: [orders.example.com]
-  gateways: [istio-system/ingress]
-  http: [{ route: [{ destination: { host: orders.shop.svc.cluster.local, port: { number: 80 } } }] }]
-`;
+${entrance({ port: 8080, host: 'orders.example.com', destination: 'orders.shop.svc.cluster.local' })}`;
 }
 
-/** Waits until it is the answer for a while, or for a minute: what proxies have heard of, their workers and the
- *  connections between them take up one after the other. */
-async function steady(probe, expected) {
+/** Waits until it is the answer for a while, or until the limit: what proxies have heard of, their workers and the
+ *  connections between them take up one after the other. Gives when it last was another, or when the waiting began. */
+async function steady(probe, expected, { forMs = 4_000, limitMs = 60_000, everyMs = 100 } = {}) {
   let last = Date.now();
   const isSteady = async () => {
     if ((await probe()) !== expected) last = Date.now();
-    return Date.now() - last > STEADY_MS;
+    return Date.now() - last > forMs;
   };
-  await until('one answer', isSteady, 60_000, 100).catch(() => undefined);
+  await until('one answer', isSteady, limitMs, everyMs).catch(() => undefined);
+  return last;
 }
-
-const STEADY_MS = 4_000;
-
-/** As long as this nobody got by: nobody will. */
-const CALM_MS = 15_000;
 
 const FORGED =
   'By=spiffe://cluster.local/ns/shop/sa/orders;Hash=00;Subject="";URI=spiffe://cluster.local/ns/shop/sa/client';

@@ -6,11 +6,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { makeDemoFolder } from '../../dist/demo/folder.js';
 import { ask as httpAsk } from './ask.mjs';
 import { startCluster } from './cluster.mjs';
-import { IMAGE } from './image.mjs';
-import { TOKENS, followLogs, install, makeImages, processOf, seconds, startNode, timeOf } from './machine.mjs';
+import { IMAGE, IMAGE_VALUES } from './image.mjs';
+import { TOKENS, followLogs, install, makeImages, seconds, startNode, timeOf } from './machine.mjs';
 import { crew, finished, until, workFolder } from './processes.mjs';
 import { ROOT, program } from './programs.mjs';
-import { startTraffic } from './traffic.mjs';
+import { checkKilled, startTraffic } from './traffic.mjs';
 
 export async function checkNode(expect) {
   const folder = workFolder('node');
@@ -22,8 +22,7 @@ export async function checkNode(expect) {
     const cluster = await startCluster(parts);
     node = await startNode(parts, cluster, images);
     const { must: kubectl } = cluster;
-    await kubectl('create', 'namespace', 'shop');
-    await kubectl('label', 'namespace', 'shop', 'pod-security.kubernetes.io/enforce=restricted');
+    await newNamespace(kubectl, 'shop');
     await kubectl(
       '-n',
       'shop',
@@ -103,14 +102,7 @@ export async function checkNode(expect) {
     console.log(`     the mended one live after ${seconds(Date.now() - mended)} s`);
     await expect('mended: ann', 200, await ask('ann'));
 
-    const traffic = startTraffic(ask);
-    await sleep(1000);
-    process.kill(processOf('/app/dist/main.js'), 'SIGKILL');
-    await sleep(1000);
-    await until('Postern again', async () => (await ask('ann')) === 200, 120_000, 100);
-    const killed = await traffic.stop();
-    await expect('Postern killed under traffic: what nobody saw', /^(401,503|401)$/, killed.nobody);
-    await expect('Postern killed under traffic: what ann saw', /^(200,503|200)$/, killed.ann);
+    await checkKilled(expect, ask);
 
     const followed = followLogs(parts, pod, ['postern', 'envoy', 'app']);
     await sleep(2000);
@@ -234,13 +226,12 @@ function valuesOf(demo) {
   const policies = Object.fromEntries(
     readdirSync(join(demo.config, 'policies')).map((name) => [name, read(`policies/${name}`)]),
   );
-  const [repository, tag] = IMAGE.split(/:(?=[^/]*$)/);
   return {
     replicas: 1,
     app: { image: 'localhost/app:mesh' },
     envoy: { image: 'localhost/envoy:mesh' },
     postern: {
-      image: { repository, tag },
+      image: IMAGE_VALUES,
       settings: { log: { decisions: 'none' }, identity: { tokens: [TOKENS] } },
       policies: { ...policies, 'orders.yaml': null },
       secretFiles: [{ secret: 'postern-keys', folder: 'keys' }],

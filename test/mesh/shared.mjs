@@ -9,8 +9,8 @@ import { Client, credentials } from '@grpc/grpc-js';
 import { parse } from 'yaml';
 import { ask } from './ask.mjs';
 import { startCluster } from './cluster.mjs';
-import { IMAGE } from './image.mjs';
-import { ASKER, askerPod, install, makeImages, seconds, startNode } from './machine.mjs';
+import { IMAGE_VALUES } from './image.mjs';
+import { askerImage, askerPod, install, makeImages, seconds, startNode } from './machine.mjs';
 import { crew, finished, freePorts, onInterrupt, until, workFolder } from './processes.mjs';
 import { ROOT, program, systemProgram } from './programs.mjs';
 
@@ -24,7 +24,7 @@ export async function checkShared(expect) {
   let firewall;
   let endMetrics = () => undefined;
   try {
-    const images = makeImages(folder, (base) => ({ asker: ASKER(base) }));
+    const images = makeImages(folder, (base) => ({ asker: askerImage(base) }));
     const cluster = await startCluster(parts);
     machine = await startNode(parts, cluster, images);
     const { must: kubectl } = cluster;
@@ -107,12 +107,11 @@ async function startMetrics(world) {
 /** The chart, with as little load as makes it grow. */
 async function upgrade({ folder, cluster }, podAnnotations) {
   const values = join(folder, 'values.json');
-  const [repository, tag] = IMAGE.split(/:(?=[^/]*$)/);
   const from = (name) => [{ namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': name } } }];
   writeFileSync(
     values,
     JSON.stringify({
-      image: { repository, tag },
+      image: IMAGE_VALUES,
       autoscaling: { enabled: true, minReplicas: 1, maxReplicas: 3, checksPerSecond: 20, cpuPercent: 0 },
       networkPolicy: { checkFrom: from('envoys'), adminFrom: from('monitoring') },
       podAnnotations,
